@@ -1,0 +1,395 @@
+"""The values that pass between the stages; this module imports nothing of ours.
+
+Order: every stack here is **outermost first** (the thread's root at index 0, the leaf last).
+The probe walks the other way; `capture.samples` turns its records round, once, on the way in.
+
+Unknown is `None` or an enum member, never `0` or `"?"`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+# --- what the probe saw -----------------------------------------------------------------------
+
+
+class NativeEnd(enum.IntEnum):
+    """Why the native walk stopped, at the outer end. Values are the wire's (`enum ms_native_end`)."""
+
+    ROOT = 0  # a frame whose return address is undefined: the thread's root
+    TRUNCATED = 1  # the frame limit
+    NO_MAPPING = 2  # the address lies in no known executable mapping
+    NO_TABLE = 3  # the mapping's file has no unwind table
+    NO_RULE = 4  # the table has a gap here, or a rule that the probe cannot follow
+    READ_FAULT = 5  # the stack could not be read
+    NO_PROGRESS = 6  # the next CFA was not above this one
+    NO_USER_REGS = 7  # the user registers could not be recovered
+    TAIL_CALLS = 8  # the kernel's limit on tail calls
+
+
+class ChainEnd(enum.IntEnum):
+    """Why the walk of the interpreter's frames stopped, at the outer end (`enum ms_chain_end`)."""
+
+    ROOT = 0  # the end of the chain
+    NOT_PYTHON = 1  # the process runs no interpreter that we know
+    NO_THREAD_STATE = 2  # this thread has no Python thread state: a native thread
+    TRUNCATED = 3  # the frame limit
+    READ_FAULT = 4  # interpreter memory could not be read
+    INVALID = 5  # what stood there was no frame (a torn or overwritten chain)
+    TAIL_CALLS = 6  # the kernel's limit on tail calls
+
+
+class Step(enum.IntEnum):
+    """How the walk came to a native frame (`enum ms_step`)."""
+
+    LEAF = 0  # the sampled registers: `pc` is the instruction that was running
+    CALLER = 1  # by unwind table: `pc` is a return address
+    SIGNAL = 2  # interrupted by a signal: `pc` is the instruction that was interrupted
+    FRAME_POINTER = 3  # by saved frame pointer where no table had a rule: frames may be missing
+    RESYNC = 4  # at a marker, after the walk had died: `pc` is None, the frame is the evaluator
+
+
+class NativeFrame(NamedTuple):
+    """One native frame: its stack range is `[cfa of the next inner frame (or SP), cfa)`.
+
+    `pc` is as the CPU had it; for `Step.CALLER` and `FRAME_POINTER` it is a return address, so
+    whoever looks up a symbol takes `lookup_pc`.
+    """
+
+    pc: int | None
+    cfa: int
+    step: Step
+
+    @property
+    def lookup_pc(self) -> int | None:
+        """The address to look up: inside the call instruction, not behind it."""
+        if self.pc is not None and self.step in (Step.CALLER, Step.FRAME_POINTER):
+            return self.pc - 1
+        return self.pc
+
+
+class CodeKey(NamedTuple):
+    """A code object: its address, and a fingerprint of its header that tells reused memory apart."""
+
+    address: int
+    fingerprint: int
+
+
+class PythonFrame(NamedTuple):
+    """One interpreter frame. `offset`: bytes from `co_code_adaptive` to the instruction; may be < 0.
+
+    `incomplete`: the frame has not reached its first traceable instruction (or is the synthetic
+    `__init__` frame of a class call); it is dropped by rule when stacks are joined.
+    """
+
+    code: CodeKey
+    offset: int
+    incomplete: bool = False
+
+
+class Segment(NamedTuple):
+    """The Python frames of one evaluator, outermost first, and the marker it left on the C stack.
+
+    `marker` is None only for the outermost segment of a chain that broke off before its marker.
+    `frames` may be empty: an evaluator that is just returning, or running a finalizer.
+    """
+
+    marker: int | None
+    frames: tuple[PythonFrame, ...]
+
+
+class RawStack(NamedTuple):
+    """Both stacks of one moment, as the probe took them, before they are joined.
+
+    kernel: kernel addresses; native: user frames; segments: the interpreter's; all outermost first.
+    stack_pointer: the user stack pointer at the leaf (None without user registers).
+    torn: the newest evaluator's record was half written and was skipped.
+    end_pc: the address at which the native walk stopped for want of a rule or mapping, else None.
+    """
+
+    kernel: tuple[int, ...]
+    native: tuple[NativeFrame, ...]
+    native_end: NativeEnd
+    segments: tuple[Segment, ...]
+    chain_end: ChainEnd
+    stack_pointer: int | None
+    torn: bool
+    end_pc: int | None
+
+
+class Sample(NamedTuple):
+    """One moment of one thread. `time_ns`: CLOCK_MONOTONIC. `thread_name`: the kernel's, at that moment."""
+
+    time_ns: int
+    pid: int
+    tid: int
+    cpu: int
+    thread_name: str
+    stack: RawStack
+
+
+# --- what is known per file, per process ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A mapped file (or the vDSO). `path`: as the target sees it. `build_id`: lower-case hex."""
+
+    id: int
+    path: str
+    build_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """An executable mapping. `load_bias`: pc - load_bias = the address as the ELF file counts it.
+
+    `module_id` is None for memory without a file; `label` then says what it is ("[vdso]",
+    "[perf trampoline]", "[anon]").
+    """
+
+    start: int
+    end: int
+    load_bias: int
+    module_id: int | None
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSnapshot:
+    """All executable mappings of a process, sorted by start, as read at `time_ns` (CLOCK_MONOTONIC)."""
+
+    pid: int
+    time_ns: int
+    mappings: tuple[Mapping, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The CPython of a process. `version`: (3, 12, 1). `module_id`: the file that holds the evaluator.
+
+    `evaluator`: [start, end) of `_PyEval_EvalFrameDefault` in that file's own addresses, as far as
+    its symbol covers it; None without the symbol. Nothing is joined by it.
+    """
+
+    version: tuple[int, int, int]
+    module_id: int
+    evaluator: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A recorded process. `interpreter` is None where no supported CPython was found; `note` says why."""
+
+    pid: int
+    command: tuple[str, ...]
+    interpreter: Interpreter | None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a code object says of itself. `linetable`: raw `co_linetable`; None if it could not be read."""
+
+    pid: int
+    key: CodeKey
+    name: str
+    qualname: str
+    filename: str
+    first_line: int
+    linetable: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A function of a module: `[start, end)` in the file's own addresses; `name` as in the file (mangled)."""
+
+    module_id: int
+    start: int
+    end: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSymbol:
+    """A kernel function that covers `[start, end)`; `module` is None for the kernel proper."""
+
+    start: int
+    end: int
+    name: str
+    module: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """How and where a capture was made: the self-describing head of the file.
+
+    start_ns: CLOCK_MONOTONIC; start_unix_ns: wall clock of the same moment.
+    """
+
+    mixstack_version: str
+    command: tuple[str, ...]
+    rate_hz: int
+    event: str
+    start_ns: int
+    start_unix_ns: int
+    hostname: str
+    kernel: str
+    machine: str
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What was not recorded, counted at its source."""
+
+    ring_full: int = 0  # samples that found no room in the ring buffer
+    code_unreadable: int = 0  # code objects whose names could not be read
+    tables_missing: int = 0  # modules without an unwind table
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """The last word of a complete recording."""
+
+    end_ns: int
+    samples: int
+    losses: Losses
+    reason: str  # "interrupted", "duration", "target ended"
+    exit_status: int | None = None
+
+
+# --- what comes out of the join ---------------------------------------------------------------
+
+
+class Fit(enum.Enum):
+    """How well the two stacks of a sample joined."""
+
+    EXACT = "exact"  # native walk to the root, every marker in its own native frame
+    RESYNCED = "re-synced"  # the same, but the native walk had to restart at a marker
+    COUNTED = "counted"  # 3.8, 3.9: paired by count from the root
+    PARTIAL = "partial"  # something could not be placed, or a walk was cut
+    PYTHON_ONLY = "python-only"  # there is no native stack
+    NATIVE_ONLY = "native-only"  # complete native stack of a thread that runs no Python
+
+
+class MarkReason(enum.Enum):
+    """A visible stand-in for frames that are missing or could not be placed; the value is its name."""
+
+    TRUNCATED = "[truncated]"  # the outer end was cut by a frame limit
+    CUT = "[unwinding stopped]"  # the native walk died before the root
+    GAP = "[frames missing]"  # native frames between here and the next marker are unknown
+    UNPLACED = "[unplaced Python frames]"  # the segment above found no native frame
+    CHAIN_CUT = "[Python stack cut]"  # the interpreter's chain could not be read to its end
+
+
+class KernelItem(NamedTuple):
+    """A kernel frame of a joined stack."""
+
+    address: int
+
+
+class NativeItem(NamedTuple):
+    """A native frame of a joined stack; `evaluator`: it holds a marker, so it is the bytecode loop."""
+
+    frame: NativeFrame
+    evaluator: bool
+
+
+class PythonItem(NamedTuple):
+    """A Python frame of a joined stack."""
+
+    frame: PythonFrame
+
+
+class MarkItem(NamedTuple):
+    """A stand-in for what is missing. `pc`: where the native walk stopped, if it did."""
+
+    reason: MarkReason
+    pc: int | None = None
+
+
+Item = KernelItem | NativeItem | PythonItem | MarkItem
+
+
+class MergedStack(NamedTuple):
+    """One joined stack, outermost first, before names."""
+
+    items: tuple[Item, ...]
+    fit: Fit
+    native_truncated: bool
+    python_truncated: bool
+
+
+# --- what people look at ----------------------------------------------------------------------
+
+
+class FrameKind(enum.Enum):
+    PYTHON = "python"
+    NATIVE = "native"
+    KERNEL = "kernel"
+    MARK = "mark"
+
+
+class Frame(NamedTuple):
+    """A named call, as it is shown.
+
+    name: qualname, demangled symbol, `module+0xoffset`, or a mark. file: source file of a Python
+    frame, path of a native frame's module, None for the kernel proper. line: the current line of a
+    Python frame. plumbing: the interpreter's own machinery, hidden unless asked for.
+    resolved: False where only `module+0xoffset` or an address could be given.
+    """
+
+    kind: FrameKind
+    name: str
+    file: str | None = None
+    line: int | None = None
+    plumbing: bool = False
+    resolved: bool = True
+
+
+class TimedStack(NamedTuple):
+    """`duration_ns` spent in a stack (outermost first); an empty stack is time off the CPU."""
+
+    stack: tuple[Frame, ...]
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadProfile:
+    """The samples of one thread in order of time; durations add up to `end_ns - start_ns`."""
+
+    pid: int
+    tid: int
+    name: str
+    start_ns: int
+    end_ns: int
+    timeline: tuple[TimedStack, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How far the numbers can be trusted; shown with every output."""
+
+    samples: int = 0
+    fits: dict[Fit, int] = field(default_factory=dict)
+    native_truncated: int = 0
+    python_truncated: int = 0
+    unresolved_frames: int = 0  # native frames without a symbol
+    unnamed_codes: int = 0  # Python frames whose code object could not be read
+    losses: Losses = field(default_factory=Losses)
+    complete: bool = True  # False: the capture was cut off
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a capture says, ready for an exporter. `threads` sorted by (pid, tid)."""
+
+    title: str
+    exporter: str
+    period_ns: int
+    threads: tuple[ThreadProfile, ...]
+    quality: Quality
