@@ -9,6 +9,7 @@ Unknown is `None` or an enum member, never `0` or `"?"`.
 from __future__ import annotations
 
 import enum
+from array import array
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -351,23 +352,21 @@ class Frame(NamedTuple):
     resolved: bool = True
 
 
-class TimedStack(NamedTuple):
-    """`duration_ns` spent in a stack (outermost first); an empty stack is time off the CPU."""
-
-    stack: tuple[Frame, ...]
-    duration_ns: int
-
-
 @dataclass(frozen=True, slots=True)
 class ThreadProfile:
-    """The samples of one thread in order of time; durations add up to `end_ns - start_ns`."""
+    """The time line of one thread: the stack `stack_ids[i]` of the profile for `durations_ns[i]`.
+
+    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ. The columns
+    are `array("I")` and `array("Q")`, since a million objects would not fit into the budget.
+    """
 
     pid: int
     tid: int
     name: str
     start_ns: int
     end_ns: int
-    timeline: tuple[TimedStack, ...]
+    stack_ids: array[int]
+    durations_ns: array[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +378,7 @@ class Quality:
     native_truncated: int = 0
     python_truncated: int = 0
     unresolved_frames: int = 0  # native frames without a symbol
+    unresolved_distinct: int = 0  # how many different ones these are
     unnamed_codes: int = 0  # Python frames whose code object could not be read
     losses: Losses = field(default_factory=Losses)
     complete: bool = True  # False: the capture was cut off
@@ -386,10 +386,14 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a capture says, ready for an exporter. `threads` sorted by (pid, tid)."""
+    """What a capture says, ready for an exporter. `threads` sorted by (pid, tid).
+
+    stacks: each distinct stack once, outermost first; index 0 is the empty stack: time off the CPU.
+    """
 
     title: str
     exporter: str
     period_ns: int
+    stacks: tuple[tuple[Frame, ...], ...]
     threads: tuple[ThreadProfile, ...]
     quality: Quality

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* The interpreter's chain: from the thread state to the outermost _PyInterpreterFrame.
+ *
+ * One read per frame and one per code object, each of the whole structure: a read costs the same for
+ * 8 bytes as for 256. Nothing of it is trusted: every pointer may be garbage, every chain a cycle. */
+#ifndef MIXSTACK_CHAIN_H
+#define MIXSTACK_CHAIN_H
+
+#include "state.bpf.h"
+
+enum { WALK_ON = 0, WALK_DONE = 1 };
+
+INLINE int end_chain(struct ms_sample_buffer *sample, ms_u8 why)
+{
+	sample->head.chain_end = why;
+	return WALK_DONE;
+}
+
+INLINE int read_object(ms_u64 *bytes, ms_u32 size, ms_u64 address)
+{
+	size &= OBJECT_MAX - 1;
+	return bpf_probe_read_user(bytes, size, address) != 0;
+}
+
+/* What stays the same while a code object lives, folded into 32 bits: memory that is freed and used
+ * for another code object gets another value. symbolize/code.py computes the same. */
+INLINE ms_u32 fingerprint(const ms_u64 *code, const struct ms_layout *l)
+{
+	const ms_u64 prime = 0x9E3779B97F4A7C15ULL;
+	ms_u64 h = field64(code, 16); /* ob_size: the number of code units */
+	h = (h ^ field64(code, l->code_filename)) * prime;
+	h = (h ^ field64(code, l->code_name)) * prime;
+	h = (h ^ field64(code, l->code_qualname)) * prime;
+	h = (h ^ field64(code, l->code_linetable)) * prime;
+	h = (h ^ field32(code, l->code_first_line)) * prime;
+	h = (h ^ field32(code, l->code_flags)) * prime;
+	return (ms_u32)(h >> 32);
+}
+
+INLINE ms_u64 seen_key(ms_u32 pid, ms_u64 address, ms_u32 print)
+{
+	return (address ^ ((ms_u64)print << 20) ^ ((ms_u64)pid << 44)) | 1;
+}
+
+/* Remember a code object that user space has not been told of; codes.bpf.h sends it. */
+INLINE void note_code(struct ms_state *s, ms_u32 pid, ms_u64 address, ms_u32 print)
+{
+	ms_u32 slot = print & (SEEN_SLOTS - 1);
+	ms_u64 *seen = bpf_map_lookup_elem(&ms_seen, &slot);
+	ms_u32 at = s->n_new;
+
+	if (!seen || *seen == seen_key(pid, address, print) || at >= CODES_PER_SAMPLE)
+		return;
+	s->new_code[at & (CODES_PER_SAMPLE - 1)] = address;
+	s->n_new = at + 1;
+}
+
+INLINE int append_marker(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 marker)
+{
+	ms_u32 at = s->n_markers;
+
+	if (at < MAX_MARKERS) {
+		s->markers[at & (MAX_MARKERS - 1)] = marker;
+		s->n_markers = at + 1;
+	}
+	append(s, sample, (marker & MS_ADDRESS_MASK) | ((ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT), 0);
+	sample->head.n_chain++;
+	return WALK_ON;
+}
+
+INLINE int read_cframe(const struct ms_layout *l, ms_u64 address, ms_u64 *frame, ms_u64 *previous)
+{
+	ms_u64 words[3] = {};
+
+	if (bpf_probe_read_user(words, sizeof(words), address))
+		return 1;
+	/* Both fields are words 0..2 of a _PyCFrame; picked without a variable index into the stack. */
+	*frame = l->cframe_current_frame == 0 ? words[0] : words[1];
+	*previous = l->cframe_previous == 8 ? words[1] : words[2];
+	return 0;
+}
+
+/* The newest evaluator has linked its record but not yet filled it (3.11, 3.12): what we saw of it is
+ * left-over memory. Forget it and start with the evaluator before. Later than the newest segment, an
+ * impossible chain is an overwritten one. */
+INLINE int torn(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 frame, previous;
+
+	if (!s->newest || l->chain_kind == MS_CHAIN_KIND_SHIM)
+		return end_chain(sample, MS_CHAIN_INVALID);
+	if (!s->outer_cframe || read_cframe(l, s->outer_cframe, &frame, &previous))
+		return end_chain(sample, MS_CHAIN_READ_FAULT);
+	s->used -= 2 * sample->head.n_chain;
+	s->n_markers = 0;
+	s->n_new = 0;
+	sample->head.n_chain = 0;
+	sample->head.flags |= MS_SAMPLE_TORN;
+	s->frame = frame;
+	s->cframe = s->outer_cframe;
+	s->outer_cframe = previous;
+	s->newest = 0;
+	return WALK_ON;
+}
+
+/* The end of a segment: `previous` must be the frame that the evaluator before was at. That ties what
+ * we walked to the evaluators that are known to live; left-over memory fails here. */
+INLINE int end_segment(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 marker, ms_u64 previous)
+{
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 outer_frame = 0, outer_previous = 0;
+
+	if (l->chain_kind == MS_CHAIN_KIND_CFRAME ||
+	    (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->newest)) {
+		if (s->outer_cframe &&
+		    read_cframe(l, s->outer_cframe, &outer_frame, &outer_previous))
+			return end_chain(sample, MS_CHAIN_READ_FAULT);
+		if (outer_frame != previous)
+			return torn(s, sample);
+		s->cframe = s->outer_cframe;
+		s->outer_cframe = outer_previous;
+	}
+	s->newest = 0;
+	s->frame = previous;
+	return append_marker(s, sample, marker);
+}
+
+INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 frame = s->frame, code, previous;
+	ms_s64 offset;
+	ms_u32 print, tag = MS_ENTRY_FRAME;
+	ms_u8 owner;
+
+	if (!frame)
+		return end_chain(sample, MS_CHAIN_ROOT);
+	if (sample->head.n_chain >= MAX_CHAIN)
+		return end_chain(sample, MS_CHAIN_TRUNCATED);
+	if (read_object(s->frame_bytes, l->frame_size, frame))
+		return s->newest ? torn(s, sample) : end_chain(sample, MS_CHAIN_READ_FAULT);
+	owner = field8(s->frame_bytes, l->frame_owner);
+	previous = field64(s->frame_bytes, l->frame_previous);
+	if (l->chain_kind != MS_CHAIN_KIND_CFRAME && owner >= l->shim_owner)
+		return end_segment(s, sample, frame, previous);
+
+	/* The low bits of a stack reference are tags; objects are 8-aligned. */
+	code = field64(s->frame_bytes, l->frame_code) & ~7ULL;
+	if (read_object(s->code_bytes, l->code_size, code))
+		return torn(s, sample);
+	if (field64(s->code_bytes, 8) != s->process.code_type || owner > 4)
+		return torn(s, sample);
+
+	print = fingerprint(s->code_bytes, l);
+	offset = (ms_s64)(field64(s->frame_bytes, l->frame_instr) - (code + l->code_adaptive));
+	/* _PyFrame_IsIncomplete (Include/internal/pycore_frame.h); 1 is FRAME_OWNED_BY_GENERATOR. */
+	if (owner != 1 && offset < 2 * (ms_s64)(ms_s32)field32(s->code_bytes, l->code_first_traceable))
+		tag = MS_ENTRY_INCOMPLETE;
+	append(s, sample, (code & MS_ADDRESS_MASK) | ((ms_u64)tag << MS_TAG_SHIFT),
+	       ((ms_u64)print << 32) | (ms_u32)offset);
+	sample->head.n_chain++;
+	if (tag == MS_ENTRY_FRAME)
+		note_code(s, sample->head.pid, code, print);
+
+	if (l->chain_kind == MS_CHAIN_KIND_CFRAME && field8(s->frame_bytes, l->frame_is_entry))
+		return end_segment(s, sample, s->cframe, previous);
+	s->frame = previous;
+	return WALK_ON;
+}
+
+/* From the thread state to the newest frame. */
+INLINE int start_chain(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 frame, previous, start = field64(s->tstate_bytes, l->tstate_frame);
+
+	s->newest = 1;
+	if (l->chain_kind == MS_CHAIN_KIND_SHIM) {
+		s->frame = start;
+		return WALK_ON;
+	}
+	if (!start || read_cframe(l, start, &frame, &previous))
+		return end_chain(sample, MS_CHAIN_READ_FAULT);
+	s->cframe = start;
+	s->outer_cframe = previous;
+	s->frame = frame;
+	return WALK_ON;
+}
+
+#endif

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* The native stack, from unwind tables: pc -> mapping -> page -> row -> the caller's registers.
+ *
+ * Where there is no row, the walk restarts at the next marker of the interpreter's chain: the distance
+ * from a marker to its frame's CFA is a constant of the interpreter, learned from clean stacks. */
+#ifndef MIXSTACK_NATIVE_H
+#define MIXSTACK_NATIVE_H
+
+#include "chain.bpf.h"
+
+enum {
+	MAPPING_STEPS = 13, /* binary search over up to 8,191 mappings */
+	ROW_STEPS = 9,      /* and over up to 257 rows: a page has 256 bytes */
+	FRAME_MAX = 1 << 20, /* a frame pointer further away than this is none */
+
+	/* ucontext of a signal frame (arch/x86: struct sigcontext at 40) */
+	SIGNAL_BP = 40 + 10 * 8,
+	SIGNAL_SP = 40 + 15 * 8,
+	SIGNAL_IP = 40 + 16 * 8,
+};
+
+/* The bounds of a binary search live in the state and are read anew in each round: kept in registers,
+ * every outcome of every comparison would be a state of its own to the verifier. */
+INLINE int find_mapping(struct ms_state *s, ms_u64 pc)
+{
+	if (s->mapping.start <= pc && pc < s->mapping.end)
+		return 1;
+	FRESH(s->low) = s->process.first_mapping;
+	FRESH(s->high) = s->process.first_mapping + s->process.mappings;
+	NO_UNROLL for (int i = 0; i < MAPPING_STEPS; i++) {
+		ms_u32 low = FRESH(s->low), high = FRESH(s->high), middle = (low + high) / 2;
+		struct ms_mapping *m;
+
+		if (low >= high)
+			break;
+		m = bpf_map_lookup_elem(&ms_mappings, &middle);
+		if (!m)
+			break;
+		if (pc >= m->end) {
+			FRESH(s->low) = middle + 1;
+		} else if (pc < m->start) {
+			FRESH(s->high) = middle;
+		} else {
+			s->mapping = *m;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* The row for `pc`, or 0 (which is kind NONE). */
+INLINE ms_u64 find_row(struct ms_state *s, ms_u64 pc)
+{
+	ms_u64 relative = pc - s->mapping.base;
+	ms_u32 index = relative >> MS_PAGE_SHIFT;
+	struct ms_page *page;
+	ms_u32 found;
+	ms_u64 *row;
+
+	if (relative >> 32 || index >= s->mapping.pages)
+		return 0;
+	index += s->mapping.first_page;
+	page = bpf_map_lookup_elem(&ms_pages, &index);
+	if (!page)
+		return 0;
+	FRESH(s->low) = page->row;
+	FRESH(s->high) = page->row + page->rows; /* the answer is in [low, high] */
+	NO_UNROLL for (int i = 0; i < ROW_STEPS; i++) {
+		ms_u32 low = FRESH(s->low), high = FRESH(s->high), middle = (low + high + 1) / 2;
+
+		if (low >= high)
+			break;
+		row = bpf_map_lookup_elem(&ms_rows, &middle);
+		if (!row)
+			return 0;
+		if ((ms_u32)*row <= (ms_u32)relative)
+			FRESH(s->low) = middle;
+		else
+			FRESH(s->high) = middle - 1;
+	}
+	found = FRESH(s->low);
+	row = bpf_map_lookup_elem(&ms_rows, &found);
+	return row ? *row : 0;
+}
+
+/* Read the return address below the CFA, and the saved rbp. Mostly both are in one 16-byte read. */
+INLINE int read_caller(struct ms_state *s, struct ms_unwound *to)
+{
+	ms_u64 words[2];
+
+	if (to->bp_offset == -16) {
+		if (bpf_probe_read_user(words, 16, to->cfa - 16))
+			return MS_NATIVE_READ_FAULT;
+		to->bp = words[0];
+		to->ip = words[1];
+	} else {
+		if (bpf_probe_read_user(&words[1], 8, to->cfa - 8))
+			return MS_NATIVE_READ_FAULT;
+		to->ip = words[1];
+		to->bp = s->bp;
+		if (to->bp_offset) {
+			if (bpf_probe_read_user(words, 8, to->cfa + to->bp_offset))
+				return MS_NATIVE_READ_FAULT;
+			to->bp = words[0];
+		}
+	}
+	to->sp = to->cfa;
+	to->step = MS_STEP_CALLER;
+	return MS_NATIVE_ROOT;
+}
+
+INLINE int unwind_signal(struct ms_state *s, struct ms_unwound *to)
+{
+	ms_u64 sp;
+
+	if (bpf_probe_read_user(&to->bp, 8, s->sp + SIGNAL_BP) ||
+	    bpf_probe_read_user(&sp, 8, s->sp + SIGNAL_SP) ||
+	    bpf_probe_read_user(&to->ip, 8, s->sp + SIGNAL_IP))
+		return MS_NATIVE_READ_FAULT;
+	/* The interrupted frame's range begins at its own stack pointer; so ours ends there. A signal
+	 * stack of its own may lie anywhere: only then the order of addresses breaks. */
+	to->sp = sp;
+	to->cfa = sp;
+	to->bp_offset = 0;
+	to->step = MS_STEP_SIGNAL;
+	return MS_NATIVE_ROOT;
+}
+
+/* Follow a row. Returns an end, MS_NATIVE_ROOT with to->step set meaning "go on". */
+INLINE int follow_row(struct ms_state *s, struct ms_unwound *to, ms_u64 row)
+{
+	ms_s64 offset = (ms_s64)(short)(row >> 32) * 8;
+	ms_s64 bp = ((ms_s64)(row << 4) >> 52) * 8;
+	ms_u64 saved_at;
+
+	to->bp_offset = bp == MS_RBP_AT_RBP * 8 ? 0 : bp;
+	saved_at = s->bp;
+	switch (row >> 60) {
+	case MS_ROW_RSP:
+		to->cfa = s->sp + offset;
+		break;
+	case MS_ROW_RBP:
+		to->cfa = s->bp + offset;
+		break;
+	case MS_ROW_RBP_DEREF:
+		if (bpf_probe_read_user(&to->cfa, 8, s->bp + offset))
+			return MS_NATIVE_READ_FAULT;
+		break;
+	case MS_ROW_RSP_DEREF:
+		if (bpf_probe_read_user(&to->cfa, 8, s->sp + offset))
+			return MS_NATIVE_READ_FAULT;
+		break;
+	case MS_ROW_PLT:
+		to->cfa = s->sp + 8 + ((s->ip & 15) >= (ms_u64)(offset / 8) ? 8 : 0);
+		break;
+	case MS_ROW_R10:
+		if (s->step != MS_STEP_LEAF)
+			return MS_NATIVE_NO_RULE;
+		to->cfa = s->r10 + offset;
+		break;
+	case MS_ROW_SIGNAL:
+		return unwind_signal(s, to);
+	default:
+		return MS_NATIVE_NO_RULE;
+	}
+	if (to->cfa <= s->sp)
+		return MS_NATIVE_NO_PROGRESS;
+	if (read_caller(s, to))
+		return MS_NATIVE_READ_FAULT;
+	if (bp == MS_RBP_AT_RBP * 8 && bpf_probe_read_user(&to->bp, 8, saved_at))
+		return MS_NATIVE_READ_FAULT;
+	return MS_NATIVE_ROOT;
+}
+
+/* Does a call instruction end at `pc`? (Intel SDM: E8 rel32, and FF /2 with its addressing forms.) */
+INLINE int after_call(ms_u64 pc)
+{
+	ms_u8 b[8];
+
+	if (bpf_probe_read_user(b, 8, pc - 8))
+		return 0;
+	return b[3] == 0xe8 || (b[6] == 0xff && (b[7] & 0x38) == 0x10) ||
+	       (b[5] == 0xff && (b[6] & 0x38) == 0x10) || (b[4] == 0xff && (b[5] & 0x38) == 0x10) ||
+	       (b[2] == 0xff && (b[3] & 0x38) == 0x10) || (b[1] == 0xff && (b[2] & 0x38) == 0x10);
+}
+
+/* A step by frame pointer, taken only if what it finds is a return address, and no marker is skipped. */
+INLINE int step_frame_pointer(struct ms_state *s, struct ms_unwound *to, ms_u64 next_marker)
+{
+	ms_u64 words[2];
+
+	if (s->bp < s->sp || s->bp & 7 || s->bp - s->sp > FRAME_MAX)
+		return 0;
+	to->cfa = s->bp + 16;
+	if (next_marker && next_marker < to->cfa)
+		return 0;
+	if (bpf_probe_read_user(words, 16, s->bp) || !after_call(words[1]))
+		return 0;
+	to->bp = words[0];
+	to->ip = words[1];
+	to->sp = to->cfa;
+	to->bp_offset = 0;
+	to->step = MS_STEP_FRAME_POINTER;
+	return 1;
+}
+
+INLINE ms_u64 marker_at(struct ms_state *s, ms_u32 index)
+{
+	return index < s->n_markers ? s->markers[index & (MAX_MARKERS - 1)] : 0;
+}
+
+/* The frame [s->sp, cfa) is sound: pass the markers in it, and learn where an evaluator keeps its own. */
+INLINE void pass_marker(struct ms_state *s, const struct ms_unwound *to)
+{
+	ms_u32 next = FRESH(s->next_marker);
+	ms_u64 marker = marker_at(s, next);
+	struct ms_learned *learned;
+	ms_u32 slot;
+
+	if (!marker || marker >= to->cfa)
+		return;
+	s->next_marker = next + 1;
+	if (marker < s->sp || s->dirty || s->ip - s->process.code_start >= s->process.code_end - s->process.code_start)
+		return;
+	slot = s->process.slot;
+	learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	if (learned && !learned->cfa_from_marker) {
+		learned->rbp_from_cfa = to->bp_offset;
+		learned->cfa_from_marker = to->cfa - marker;
+	}
+}
+
+INLINE void append_native(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 pc, ms_u32 step, ms_u64 cfa)
+{
+	append(s, sample, (pc & MS_ADDRESS_MASK) | ((ms_u64)step << MS_TAG_SHIFT), cfa);
+	sample->head.n_native++;
+}
+
+INLINE void go_to(struct ms_state *s, const struct ms_unwound *to)
+{
+	s->ip = to->ip;
+	s->sp = to->sp;
+	s->bp = to->bp;
+	s->step = to->step;
+}
+
+/* The walk died at s->ip: restart at the next marker, or cut here. */
+INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 why)
+{
+	ms_u32 next = FRESH(s->next_marker), slot = s->process.slot;
+	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	struct ms_unwound *to = &s->to;
+	ms_u64 marker = marker_at(s, next);
+	ms_u64 ip = s->ip;
+	ms_u32 step = s->step;
+
+	s->dirty = 1;
+	if (marker > s->sp && learned && learned->cfa_from_marker) {
+		to->cfa = marker + learned->cfa_from_marker;
+		to->bp_offset = learned->rbp_from_cfa;
+		if (read_caller(s, to) == MS_NATIVE_ROOT && after_call(to->ip)) {
+			/* How far the dead frame reaches is unknown: it gets an empty range. */
+			append_native(s, sample, ip, step, s->sp);
+			append_native(s, sample, 0, MS_STEP_RESYNC, to->cfa);
+			s->next_marker = next + 1;
+			go_to(s, to);
+			return WALK_ON;
+		}
+	} else if (step_frame_pointer(s, to, marker)) {
+		append_native(s, sample, ip, step, to->cfa);
+		go_to(s, to);
+		return WALK_ON;
+	}
+	append_native(s, sample, ip, step, s->sp);
+	sample->head.native_end = why;
+	sample->head.end_pc = ip;
+	return WALK_DONE;
+}
+
+INLINE int native_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u32 step = s->step;
+	ms_u64 ip = s->ip;
+	ms_u64 pc = step == MS_STEP_CALLER || step == MS_STEP_FRAME_POINTER ? ip - 1 : ip;
+	struct ms_unwound *to = &s->to;
+	ms_u64 row;
+	int end;
+
+	if (sample->head.n_native >= MAX_NATIVE) {
+		sample->head.native_end = MS_NATIVE_TRUNCATED;
+		return WALK_DONE;
+	}
+	if (!find_mapping(s, pc)) {
+		sample->head.flags |= MS_SAMPLE_NEW_MAPPING;
+		if (step == MS_STEP_FRAME_POINTER) {
+			/* No code there: the frame pointer was none, and this is no frame. */
+			sample->head.native_end = MS_NATIVE_NO_RULE;
+			return WALK_DONE;
+		}
+		return recover(s, sample, MS_NATIVE_NO_MAPPING);
+	}
+	if (s->mapping.kind != MS_MAPPING_TABLE)
+		return recover(s, sample, MS_NATIVE_NO_TABLE);
+	row = find_row(s, pc);
+	if (row >> 60 == MS_ROW_ROOT) {
+		append_native(s, sample, ip, step, s->sp + 8);
+		sample->head.native_end = MS_NATIVE_ROOT;
+		return WALK_DONE;
+	}
+	end = follow_row(s, to, row);
+	FORGET();
+	if (end != MS_NATIVE_ROOT)
+		return recover(s, sample, end);
+	pass_marker(s, to);
+	append_native(s, sample, ip, step, to->cfa);
+	go_to(s, to);
+	return WALK_ON;
+}
+
+#endif

@@ -1,0 +1,114 @@
+"""The probe, loaded and running: tables in, records out. All that `record` knows of BPF."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from mixstack.bpf import wire
+from mixstack.bpf.kernel_types import kernel_config
+from mixstack.bpf.libbpf import BpfObject, Libbpf
+from mixstack.bpf.perf import CpuClock, possible_cpus
+from mixstack.bpf.ring import Drained, Ring
+from mixstack.errors import NoProbe
+
+_OBJECT: Final = os.path.join(os.path.dirname(__file__), "mixstack.bpf.o")
+_PROGRAMS: Final = ("find_thread", "walk_chain", "walk_native", "send_codes")  # enum ms_program
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much the probe's tables hold: elements; `ring_bytes` is a power of two."""
+
+    mappings: int
+    pages: int
+    rows: int
+    ring_bytes: int
+
+    @property
+    def kernel_bytes(self) -> int:
+        """The kernel memory that these take."""
+        return (
+            self.mappings * ctypes.sizeof(wire.MappingEntry)
+            + self.pages * ctypes.sizeof(wire.PageEntry)
+            + self.rows * 8
+            + self.ring_bytes
+        )
+
+
+class Probe:
+    """The probe in the kernel. `mappings`, `pages`, `rows`: the tables' memory, writable, in bytes.
+
+    Raises NoProbe, NoLibbpf, NoKernelTypes, MissingPrivilege, ProbeRejected.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        try:
+            with open(_OBJECT, "rb") as f:
+                image = f.read()
+        except OSError as e:
+            raise NoProbe("this installation of mixstack has no compiled probe") from e
+        library = Libbpf()
+        config = kernel_config(library)
+        self._clock: CpuClock | None = None
+        self._object = BpfObject(library, image)
+        try:
+            self._object.set_entries("ms_mappings", sizes.mappings)
+            self._object.set_entries("ms_pages", sizes.pages)
+            self._object.set_entries("ms_rows", sizes.rows)
+            self._object.set_entries("ms_ring", sizes.ring_bytes)
+            self._object.load()
+            self._object.update("ms_configs", 0, config)
+            for index, name in enumerate(_PROGRAMS):
+                fd = self._object.program_fd(name)
+                self._object.update("ms_programs", index, ctypes.c_uint32(fd))
+            self.mappings = self._map_memory(
+                "ms_mappings", sizes.mappings * ctypes.sizeof(wire.MappingEntry)
+            )
+            self.pages = self._map_memory("ms_pages", sizes.pages * ctypes.sizeof(wire.PageEntry))
+            self.rows = self._map_memory("ms_rows", sizes.rows * 8)
+            self._ring = Ring(self._object.map_fd("ms_ring"), sizes.ring_bytes)
+        except BaseException:
+            self._object.close()
+            raise
+
+    def start(self, rate_hz: int) -> None:
+        """Begin to sample the processes that were set."""
+        self._clock = CpuClock(self._object.program_fd("on_sample"), rate_hz)
+
+    def set_process(self, pid: int, entry: wire.ProcessEntry) -> None:
+        """Sample this process from now on, with these tables; replaces an earlier entry at once."""
+        self._object.update("ms_processes", pid, entry)
+
+    def remove_process(self, pid: int) -> None:
+        self._object.delete("ms_processes", pid)
+
+    def drain(self) -> Drained:
+        """All records that are ready. Call it often enough that the ring does not fill."""
+        return self._ring.drain()
+
+    def total(self, counter: wire.Counter) -> int:
+        """A counter of the probe, summed over all CPUs."""
+        return self._object.per_cpu_sum("ms_counts", counter, possible_cpus())
+
+    def stop(self) -> None:
+        """Stop sampling; what is in the ring can still be drained."""
+        if self._clock is not None:
+            self._clock.close()
+            self._clock = None
+
+    def close(self) -> None:
+        """Stop, and take the probe out of the kernel."""
+        self.stop()
+        self._ring.close()
+        self._object.close()
+
+    def _map_memory(self, name: str, size: int) -> memoryview:
+        pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        memory = mmap.mmap(
+            self._object.map_fd(name), pages, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
+        )
+        return memoryview(memory)[:size]

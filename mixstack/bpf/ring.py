@@ -1,0 +1,80 @@
+"""The ring buffer between the probe and us, read in bulk through its memory.
+
+Layout (kernel/bpf/ringbuf.c): page 0 holds our position, page 1 the probe's, then the data, mapped
+twice in a row so that no record is ever split. A record: u32 length with two flag bits, u32 unused,
+the data, padded to 8 bytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import NamedTuple
+
+from mixstack.bpf.wire import Record
+
+_BUSY = 1 << 31
+_DISCARD = 1 << 30
+_HEAD = struct.Struct("<IIII")  # length, unused, then the record's own first words: kind, flags
+_RECORD_HEAD = 8
+
+
+class Drained(NamedTuple):
+    """What was in the ring: sample records back to back, code records, and all samples' flags or-ed."""
+
+    samples: bytes
+    sample_count: int
+    codes: list[bytes]
+    flags: int
+
+
+class Ring:
+    """The consumer's side. `size`: bytes of data, a power of two."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        page = mmap.PAGESIZE
+        self.size = size
+        self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._producer = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._ours = memoryview(self._consumer).cast("Q")
+        self._theirs = memoryview(self._producer)[:8].cast("Q")
+        self._data = memoryview(self._producer)[page:]
+
+    def drain(self) -> Drained:
+        """Take all finished records out."""
+        at = self._ours[0]
+        end = self._theirs[0]
+        mask = self.size - 1
+        data = self._data
+        samples: list[memoryview] = []
+        codes: list[bytes] = []
+        flags = 0
+        unpack = _HEAD.unpack_from
+        while at < end:
+            offset = at & mask
+            length, _, kind, record_flags = unpack(data, offset)
+            if length & _BUSY:  # being written on another CPU; it and what follows stay for later
+                break
+            at += (length + _RECORD_HEAD + 7) & ~7
+            if length & _DISCARD:
+                continue
+            start = offset + _RECORD_HEAD
+            if kind == Record.SAMPLE:
+                samples.append(data[start : start + length])
+                flags |= record_flags
+            else:
+                codes.append(bytes(data[start : start + length]))
+        out = Drained(b"".join(samples), len(samples), codes, flags)
+        self._ours[0] = at  # only now may the probe write there again
+        return out
+
+    @property
+    def fill(self) -> float:
+        """The share of the ring that waits to be read, 0 to 1."""
+        return (self._theirs[0] - self._ours[0]) / self.size
+
+    def close(self) -> None:
+        for view in (self._ours, self._theirs, self._data):
+            view.release()
+        self._consumer.close()
+        self._producer.close()

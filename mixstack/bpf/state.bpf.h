@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* The maps, and the scratch of one sample. All state of a walk lives in per-CPU maps: the stack of a
+ * BPF program has 512 bytes, and a tail call starts it anew. */
+#ifndef MIXSTACK_STATE_H
+#define MIXSTACK_STATE_H
+
+#include "compat.bpf.h"
+
+enum {
+	/* What one sample can hold; together they fit RECORD_WORDS. */
+	MAX_KERNEL = 127,
+	MAX_CHAIN = 640, /* at least 512 Python frames and 128 markers */
+	MAX_NATIVE = 272,
+	MAX_MARKERS = 128,
+	RECORD_WORDS = 2048,
+
+	/* Work done per program; what is left is for the next tail call (the kernel allows 33). */
+	CHAIN_PER_CALL = 64,
+	NATIVE_PER_CALL = 16,
+	CODES_PER_SAMPLE = 8,
+
+	SEEN_SLOTS = 65536,
+};
+
+enum ms_program {
+	PROGRAM_THREADS = 0,
+	PROGRAM_CHAIN = 1,
+	PROGRAM_NATIVE = 2,
+	PROGRAM_CODES = 3,
+	PROGRAMS = 4,
+};
+
+/* A sample under construction: in memory just as it is sent. */
+struct ms_sample_buffer {
+	struct ms_sample head;
+	ms_u64 words[RECORD_WORDS];
+};
+
+/* A code object under construction. */
+struct ms_code_buffer {
+	struct ms_code code;
+	char linetable[MS_CODE_LINETABLE_MAX];
+};
+
+/* One step of the native walk: the frame's CFA, and the caller's registers. */
+struct ms_unwound {
+	ms_u64 cfa;
+	ms_s64 bp_offset; /* where the caller's rbp is saved: CFA + this; 0: it is unchanged */
+	ms_u64 ip, sp, bp;
+	ms_u64 step;
+};
+
+enum { OBJECT_MAX = 256 };
+
+struct ms_state {
+	struct ms_process process;
+	ms_u64 fsbase;
+	ms_u32 used; /* words of the sample's body */
+	ms_u32 n_markers;
+
+	/* the walk of the interpreter's chain */
+	ms_u64 tstate;
+	ms_u64 frame;
+	ms_u64 cframe;       /* the record of the segment being walked (3.11, 3.12) */
+	ms_u64 outer_cframe; /* its predecessor */
+	ms_u32 newest;       /* still in the newest segment: it may be half written */
+	ms_u32 n_new;
+	ms_u64 new_code[CODES_PER_SAMPLE];
+	ms_u32 next_new;
+	ms_u32 reserved;
+
+	/* the native walk */
+	ms_u64 ip, sp, bp, r10;
+	ms_u32 step; /* enum ms_step: how we came to ip */
+	ms_u32 next_marker;
+	ms_u32 dirty; /* re-synced or stepped by frame pointer: nothing is learned from here on */
+	ms_u32 low, high; /* bounds of a binary search */
+	ms_u32 reserved2;
+	struct ms_unwound to;
+	struct ms_mapping mapping; /* of the last frame: mostly the next one's too */
+	ms_u64 markers[MAX_MARKERS];
+
+	ms_u64 tstate_bytes[OBJECT_MAX / 8];
+	ms_u64 frame_bytes[OBJECT_MAX / 8];
+	ms_u64 code_bytes[OBJECT_MAX / 8];
+	struct ms_regs regs;
+};
+
+MAP(ms_configs, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_config, 1, 0);
+MAP(ms_processes, BPF_MAP_TYPE_HASH, ms_u32, struct ms_process, 1024, 0);
+MAP(ms_mappings, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_mapping, 1, BPF_F_MMAPABLE);
+MAP(ms_pages, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_page, 1, BPF_F_MMAPABLE);
+MAP(ms_rows, BPF_MAP_TYPE_ARRAY, ms_u32, ms_u64, 1, BPF_F_MMAPABLE);
+MAP(ms_learned_of, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_learned, 1024, BPF_F_MMAPABLE);
+MAP(ms_seen, BPF_MAP_TYPE_ARRAY, ms_u32, ms_u64, SEEN_SLOTS, 0);
+MAP(ms_states, BPF_MAP_TYPE_PERCPU_ARRAY, ms_u32, struct ms_state, 1, 0);
+MAP(ms_samples, BPF_MAP_TYPE_PERCPU_ARRAY, ms_u32, struct ms_sample_buffer, 1, 0);
+MAP(ms_codes, BPF_MAP_TYPE_PERCPU_ARRAY, ms_u32, struct ms_code_buffer, 1, 0);
+MAP(ms_counts, BPF_MAP_TYPE_PERCPU_ARRAY, ms_u32, ms_u64, MS_COUNTERS, 0);
+MAP(ms_programs, BPF_MAP_TYPE_PROG_ARRAY, ms_u32, ms_u32, PROGRAMS, 0);
+
+struct {
+	int (*type)[BPF_MAP_TYPE_RINGBUF];
+	int (*max_entries)[4096];
+} ms_ring SEC(".maps");
+
+INLINE struct ms_state *the_state(void)
+{
+	ms_u32 zero = 0;
+	return bpf_map_lookup_elem(&ms_states, &zero);
+}
+
+INLINE struct ms_sample_buffer *the_sample(void)
+{
+	ms_u32 zero = 0;
+	return bpf_map_lookup_elem(&ms_samples, &zero);
+}
+
+INLINE void count(ms_u32 what)
+{
+	ms_u64 *counter = bpf_map_lookup_elem(&ms_counts, &what);
+	if (counter)
+		*counter += 1;
+}
+
+/* Fields of an object that was read whole, at offsets that user space gave. The masks keep every
+ * access inside the buffer, whatever the offset. */
+INLINE ms_u64 field64(const ms_u64 *bytes, ms_u32 offset)
+{
+	return bytes[(offset / 8) & (OBJECT_MAX / 8 - 1)];
+}
+
+INLINE ms_u32 field32(const ms_u64 *bytes, ms_u32 offset)
+{
+	return ((const ms_u32 *)bytes)[(offset / 4) & (OBJECT_MAX / 4 - 1)];
+}
+
+INLINE ms_u8 field8(const ms_u64 *bytes, ms_u32 offset)
+{
+	return ((const ms_u8 *)bytes)[offset & (OBJECT_MAX - 1)];
+}
+
+/* Append two words to the sample. The caller has checked the limits that keep `used` in range. */
+INLINE void append(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 a, ms_u64 b)
+{
+	ms_u32 at = s->used & (RECORD_WORDS - 1);
+	sample->words[at] = a;
+	sample->words[(at + 1) & (RECORD_WORDS - 1)] = b;
+	s->used = at + 2;
+}
+
+#endif

@@ -1,0 +1,277 @@
+"""`read_capture`: the file, with whatever of it is sound, as values.
+
+Captures travel between machines and may be cut, damaged or crafted: what cannot be read is left out
+and said, and nothing here raises but the errors of `mixstack.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mixstack.capture import records
+from mixstack.capture.blocks import Damage, read_blocks, unpack_payload
+from mixstack.capture.layout import (
+    FILE_HEAD_SIZE,
+    MAGIC,
+    VERSION,
+    BlockHead,
+    BlockType,
+    Malformed,
+    unpack_file_head,
+)
+from mixstack.capture.samples import SampleIndex, StackDecoder, index_samples
+from mixstack.errors import (
+    DamagedCapture,
+    EmptyCapture,
+    NewerCapture,
+    NoCapture,
+    NotACapture,
+)
+from mixstack.model import (
+    Code,
+    CodeKey,
+    Footer,
+    KernelSymbol,
+    MappingSnapshot,
+    Module,
+    Process,
+    Recording,
+    Sample,
+    Symbol,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBlock:
+    """Where a block of samples lies in the file, and where its records begin."""
+
+    head: BlockHead
+    at: int
+    index: SampleIndex
+
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What a capture file holds.
+
+    mappings: by pid, sorted by time. symbols: by module, sorted by start. problem: one sentence on
+    what is missing, None if the file is whole (`complete`). file_size: bytes.
+    """
+
+    path: str
+    recording: Recording
+    modules: dict[int, Module]
+    processes: dict[int, Process]
+    mappings: dict[int, tuple[MappingSnapshot, ...]]
+    codes: dict[tuple[int, CodeKey], Code]
+    symbols: dict[int, tuple[Symbol, ...]]
+    kernel_symbols: tuple[KernelSymbol, ...]
+    footer: Footer | None
+    problem: str | None
+    file_size: int
+    sample_blocks: tuple[SampleBlock, ...] = field(repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing: the recording ended properly and no block is damaged."""
+        return self.problem is None
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples `samples` gives; `footer.samples` is what the recorder counted."""
+        return sum(len(block.index.times) for block in self.sample_blocks)
+
+    def samples(self) -> Iterator[Sample]:
+        """All samples in order of time; equal stacks are one object (see `StackDecoder`).
+
+        Blocks overlap in time by the few milliseconds between two drains of the ring buffer, so a
+        block is opened when its earliest sample is due, and closed with its last.
+        Raises NoCapture or DamagedCapture if the file was changed since it was read.
+        """
+        decoder = StackDecoder()
+        blocks = sorted((b for b in self.sample_blocks if b.index.times), key=_earliest)
+        waiting: list[tuple[int, int, int]] = []  # (time, number of the block, of the record)
+        opened: dict[int, bytes] = {}
+        with _opened(self.path) as fd:
+            for number, block in enumerate(blocks):
+                opened[number] = self._payload(fd, block)
+                waiting.extend((t, number, i) for i, t in enumerate(block.index.times))
+                waiting.sort()
+                due = _earliest(blocks[number + 1]) if number + 1 < len(blocks) else None
+                ready = _count_before(waiting, due)
+                for _, of, i in waiting[:ready]:
+                    offsets = blocks[of].index.offsets
+                    yield decoder.sample(opened[of], offsets[i], offsets[i + 1])
+                del waiting[:ready]
+                still_open = {of for _, of, _ in waiting}
+                opened = {of: raw for of, raw in opened.items() if of in still_open}
+
+    def _payload(self, fd: int, block: SampleBlock) -> bytes:
+        try:
+            return unpack_payload(block.head, os.pread(fd, block.head.stored_size, block.at))
+        except (Malformed, OSError) as e:
+            raise DamagedCapture(f"{self.path} was changed while it was read") from e
+
+
+def _earliest(block: SampleBlock) -> int:
+    return min(block.index.times)
+
+
+def _count_before(waiting: list[tuple[int, int, int]], due: int | None) -> int:
+    """How many entries of the sorted list are earlier than `due` (all of them if there is none)."""
+    if due is None:
+        return len(waiting)
+    return bisect_left(waiting, (due, -1, -1))
+
+
+def read_capture(path: str) -> Capture:
+    """Read everything but the samples, whose records are checked here and decoded on demand.
+
+    Raises NoCapture, EmptyCapture, NotACapture, NewerCapture; DamagedCapture if not even the head
+    can be read. Whatever else is damaged or cut off is left out, and `Capture.problem` says so.
+    """
+    with _opened(path) as fd:
+        size = os.fstat(fd).st_size
+        try:
+            _check_file_head(path, os.pread(fd, FILE_HEAD_SIZE, 0))
+            return _Collected().read(fd, size).capture(path, size)
+        except OSError as e:
+            raise NoCapture(f"cannot read {path}: {e.strerror}") from e
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    try:
+        # Without O_NONBLOCK a pipe would be waited for before it can be refused.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as e:
+        raise NoCapture(f"there is no file {path}") from e
+    except (OSError, ValueError) as e:
+        raise NoCapture(f"cannot read {path}: {getattr(e, 'strerror', None) or e}") from e
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise NoCapture(f"{path} is a folder")
+        if not stat.S_ISREG(mode):
+            raise NoCapture(f"{path} is not a regular file")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _check_file_head(path: str, head: bytes) -> None:
+    if not head:
+        raise EmptyCapture(f"{path} is empty")
+    if head[: len(MAGIC)] != MAGIC[: len(head)]:
+        raise NotACapture(f"{path} is not a capture of mixstack")
+    try:
+        version = unpack_file_head(head)
+    except Malformed as e:
+        raise DamagedCapture(f"{path} cannot be read: {e}") from e
+    if version > VERSION:
+        raise NewerCapture(
+            f"{path} was written by a newer mixstack (format {version}; "
+            f"this one reads up to format {VERSION})"
+        )
+    if version < 1:
+        raise DamagedCapture(f"{path} cannot be read: it claims format {version}")
+
+
+class _Collected:
+    """What the blocks of a file hold, in their order."""
+
+    def __init__(self) -> None:
+        self.damage = Damage()
+        self.recordings: list[Recording] = []
+        self.modules: list[Module] = []
+        self.processes: list[Process] = []
+        self.snapshots: list[MappingSnapshot] = []
+        self.codes: list[Code] = []
+        self.symbols: list[Symbol] = []
+        self.kernel_symbols: list[KernelSymbol] = []
+        self.footers: list[Footer] = []
+        self.sample_blocks: list[SampleBlock] = []
+        self._lines: dict[int, tuple[Callable[[records.Fields], Any], list[Any]]] = {
+            BlockType.RECORDING: (records.decode_recording, self.recordings),
+            BlockType.MODULES: (records.decode_module, self.modules),
+            BlockType.PROCESSES: (records.decode_process, self.processes),
+            BlockType.MAPPINGS: (records.decode_snapshot, self.snapshots),
+            BlockType.CODES: (records.decode_code, self.codes),
+            BlockType.SYMBOLS: (records.decode_symbol, self.symbols),
+            BlockType.KERNEL_SYMBOLS: (records.decode_kernel_symbol, self.kernel_symbols),
+            BlockType.FOOTER: (records.decode_footer, self.footers),
+        }
+
+    def read(self, fd: int, size: int) -> _Collected:
+        for block in read_blocks(fd, size, self.damage):
+            if block.head.type == BlockType.SAMPLES:
+                index = index_samples(block.raw)
+                if index.problem is not None:
+                    self.damage.missing += 1
+                self.sample_blocks.append(SampleBlock(block.head, block.at, index))
+            elif block.head.type in self._lines:
+                decode, values = self._lines[block.head.type]
+                try:
+                    values.extend(list(records.decode_lines(block.raw, decode)))
+                except Malformed:
+                    self.damage.missing += 1
+        return self
+
+    def capture(self, path: str, size: int) -> Capture:
+        """Of a value that was written twice, the later one counts."""
+        if not self.recordings:
+            raise DamagedCapture(f"{path} cannot be read: its first block is damaged or cut off")
+        return Capture(
+            path=path,
+            recording=self.recordings[0],
+            modules={m.id: m for m in self.modules},
+            processes={p.pid: p for p in self.processes},
+            mappings=_grouped(self.snapshots, lambda s: s.pid, lambda s: s.time_ns),
+            codes={(c.pid, c.key): c for c in self.codes},
+            symbols=_grouped(
+                dict.fromkeys(self.symbols),
+                lambda s: s.module_id,
+                lambda s: (s.start, s.end, s.name),
+            ),
+            kernel_symbols=tuple(
+                sorted(dict.fromkeys(self.kernel_symbols), key=lambda s: (s.start, s.end, s.name))
+            ),
+            footer=self.footers[-1] if self.footers else None,
+            problem=_problem(self.damage, bool(self.footers)),
+            file_size=size,
+            sample_blocks=tuple(self.sample_blocks),
+        )
+
+
+def _grouped(
+    values: Iterable[_T], group: Callable[[_T], int], order: Callable[[_T], Any]
+) -> dict[int, tuple[_T, ...]]:
+    groups: defaultdict[int, list[_T]] = defaultdict(list)
+    for value in values:
+        groups[group(value)].append(value)
+    return {key: tuple(sorted(members, key=order)) for key, members in groups.items()}
+
+
+def _problem(damage: Damage, ended: bool) -> str | None:
+    """One sentence on what is missing, or None."""
+    parts = []
+    if not ended:
+        parts.append(
+            "the recording did not end properly: its last second and its closing counts are missing"
+        )
+    inner = damage.missing - damage.cut
+    if inner > 0:
+        parts.append(f"{inner} damaged {'block was' if inner == 1 else 'blocks were'} left out")
+    elif damage.skipped_bytes and (ended or not damage.cut):
+        parts.append(f"{damage.skipped_bytes} damaged bytes were left out")
+    return "; ".join(parts) or None

@@ -1,0 +1,32 @@
+"""From the path of a capture to its profile: the offline half of the line, for every command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mixstack.capture.reader import Capture
+    from mixstack.model import Profile
+
+
+def load_profile(
+    capture: Capture,
+    *,
+    show_interpreter: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Profile:
+    """Join and name the samples of `capture`; `progress` hears how many samples are done."""
+    from mixstack.merge.profile import build_profile
+    from mixstack.symbolize.names import Namer
+
+    return build_profile(
+        capture, Namer(capture), show_interpreter=show_interpreter, progress=progress
+    )
+
+
+def load_capture(path: str) -> Capture:
+    """Read the capture at `path`; raises a `CaptureError` that says what is wrong with it."""
+    from mixstack.capture.reader import read_capture
+
+    return read_capture(path)

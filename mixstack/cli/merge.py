@@ -1,0 +1,127 @@
+"""`mixstack merge`: a capture becomes a profile that can be looked at."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TextIO
+
+import click
+
+from mixstack.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from mixstack.capture.reader import Capture
+    from mixstack.model import Profile
+
+EPILOG = """\b
+Examples:
+  mixstack merge out.data                       write out.speedscope.json
+  mixstack merge -f collapsed -o - out.data | flamegraph.pl > out.svg
+"""
+
+EXTENSIONS: Final = {"speedscope": ".speedscope.json", "collapsed": ".collapsed.txt"}
+HOW_TO_OPEN: Final = {
+    "speedscope": "open it: drag the file onto https://www.speedscope.app",
+    "collapsed": "open it: flamegraph.pl {file} > flame.svg",
+}
+_CAPTURE_EXTENSION: Final = ".data"
+
+
+@click.command(epilog=EPILOG, short_help="Turn a recording into a profile to look at.")
+@click.argument("capture", default="out.data")
+@click.option("-o", "--output", metavar="FILE", help="Where to write; - is standard output.")
+@click.option(
+    "-f",
+    "--format",
+    "format_",
+    type=click.Choice(sorted(EXTENSIONS)),
+    default="speedscope",
+    show_default=True,
+    help="The format of the profile.",
+)
+@click.option(
+    "--show-interpreter",
+    is_flag=True,
+    help="Show the interpreter's own C frames (_PyEval_EvalFrameDefault and the like) as well.",
+)
+def merge(capture: str, output: str | None, format_: str, show_interpreter: bool) -> int:
+    """Merge CAPTURE (default: out.data) into one profile per thread and one of all threads.
+
+    Needs no privileges and not the machine that recorded. Without -o the profile stands beside
+    the capture: out.data becomes out.speedscope.json.
+    """
+    from mixstack.cli.load import load_capture, load_profile
+    from mixstack.cli.output import STDOUT, open_output
+    from mixstack.cli.quality import quality_line
+    from mixstack.cli.terminal import StatusLine, escape, format_count, format_share, format_size
+
+    output = default_output(capture, format_) if output is None else output
+    if output != STDOUT and _same_file(capture, output):
+        raise UsageProblem(f"{output} is the recording itself", "choose another place: -o FILE")
+
+    loaded = load_capture(capture)
+    if not loaded.complete:
+        _say(f"mixstack: {escape(cut_off_text(capture, loaded))}; what is there is merged")
+    status = StatusLine(sys.stderr)
+    try:
+        profile = load_profile(
+            loaded,
+            show_interpreter=show_interpreter,
+            progress=lambda done: status.update(
+                f"merging: {format_share(done, loaded.sample_count)}"
+            ),
+        )
+        status.update("writing")
+        with open_output(output) as stream:
+            _writer(format_)(profile, stream)
+    finally:
+        status.clear()
+
+    if output != STDOUT:
+        size = format_size(os.stat(output).st_size)
+        threads = len(profile.threads)
+        _say(
+            f"wrote {escape(output)}: {size}, {format_count(profile.quality.samples)} samples of "
+            f"{threads} thread{'' if threads == 1 else 's'}"
+        )
+    _say(quality_line(profile.quality))
+    if output != STDOUT:
+        _say(HOW_TO_OPEN[format_].format(file=escape(shlex.quote(output))))
+    return 0
+
+
+def default_output(capture: str, format_: str) -> str:
+    """The name of the profile beside its capture: `out.data` gives `out.speedscope.json`."""
+    stem = capture.removesuffix(_CAPTURE_EXTENSION)
+    if not os.path.basename(stem):  # the file is called ".data"
+        stem = capture
+    return stem + EXTENSIONS[format_]
+
+
+def cut_off_text(path: str, capture: Capture) -> str:
+    """That, and if known why, a capture has no proper end."""
+    return f"{path} is cut off" + (f" ({capture.problem})" if capture.problem else "")
+
+
+def _writer(format_: str) -> Callable[[Profile, TextIO], None]:
+    if format_ == "collapsed":
+        from mixstack.export.collapsed import write_collapsed
+
+        return write_collapsed
+    from mixstack.export.speedscope import write_speedscope
+
+    return write_speedscope
+
+
+def _same_file(first: str, second: str) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,173 @@
+"""`mixstack record`: attach to a process, or start a command, and write a capture."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from mixstack.record.options import (
+    DEFAULT_OUTPUT,
+    DEFAULT_RATE_HZ,
+    MAX_RATE_HZ,
+    MIN_RATE_HZ,
+    Progress,
+    RecordOptions,
+    RecordResult,
+)
+
+if TYPE_CHECKING:
+    from mixstack.cli.terminal import StatusLine
+    from mixstack.model import Quality
+
+EPILOG = """\b
+Examples:
+  mixstack record -p 1234 -d 30                 30 seconds of a running process
+  mixstack record -r 999 -o app.data -- python app.py --its-own option
+"""
+
+
+@click.command(
+    epilog=EPILOG,
+    short_help="Record a running process, or a command.",
+    # whatever follows CMD belongs to CMD, its options too
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="[OPTIONS]",
+)
+@click.option("-p", "--pid", type=int, metavar="PID", help="The running process to record.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    default=DEFAULT_OUTPUT,
+    show_default=True,
+    help="The recording; one that is there already is kept as FILE.old.",
+)
+@click.option(
+    "-d",
+    "--duration",
+    type=float,
+    metavar="SECONDS",
+    help="Stop after so long; a started CMD goes on.  [default: until Ctrl-C or the target's end]",
+)
+@click.option(
+    "-r",
+    "--rate",
+    type=int,
+    metavar="HZ",
+    default=DEFAULT_RATE_HZ,
+    show_default=True,
+    help=f"Samples per second of CPU time, {MIN_RATE_HZ} to {MAX_RATE_HZ}.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
+def record(
+    pid: int | None, output: str, duration: float | None, rate: int, command: tuple[str, ...]
+) -> int:
+    """Record a process (-p PID) or a command (-- CMD ARG...) into a file.
+
+    Every thread is sampled, whether it holds the GIL, has released it or never saw Python. Ctrl-C,
+    the end of -d and the end of the target each leave a complete file. The exit code is that of
+    CMD (128+N if signal N ended it), or 0 with -p.
+    """
+    options = RecordOptions(pid, command, output, duration, rate)
+
+    from mixstack.cli.terminal import StatusLine
+    from mixstack.record import session
+
+    status = StatusLine(sys.stderr)
+    shown: set[str] = set()
+
+    def on_progress(progress: Progress) -> None:
+        if progress.note is not None:
+            _show_note(progress.note, shown, status)
+        status.update(status_text(progress))
+
+    try:
+        result = session.record(options, on_progress)
+    finally:
+        status.clear()
+    for note in result.notes:
+        _show_note(note, shown, status)
+    for line in footer_lines(options, result, _read_back(output, status)):
+        _say(line)
+    return exit_code(result.exit_status)
+
+
+def status_text(progress: Progress) -> str:
+    from mixstack.cli.terminal import format_count, format_duration
+
+    return (
+        f"recording: {format_duration(progress.elapsed_s)}, "
+        f"{format_count(progress.samples)} samples, {format_count(progress.lost)} lost"
+    )
+
+
+def footer_lines(
+    options: RecordOptions, result: RecordResult, quality: Quality | None
+) -> list[str]:
+    """What was recorded, how good it is, and what to type next; `quality` is None if unknown."""
+    from mixstack.cli.quality import fit_text, truncated_text, unresolved_text
+    from mixstack.cli.terminal import escape, format_count, format_share, format_size
+
+    footer = result.footer
+    lost = footer.losses.ring_full
+    achieved = result.rate_achieved_hz
+    rate = "not known" if achieved is None else f"{achieved:.1f} Hz"
+    lines = [
+        f"recorded {escape(options.output)} ({footer.reason})",
+        f"  samples     {format_count(footer.samples)}",
+        f"  rate        {rate} (asked for {options.rate_hz} Hz)",
+        f"  lost        {format_count(lost)} ({format_share(lost, footer.samples + lost)})",
+    ]
+    if quality is not None:
+        lines += [
+            f"  fit         {fit_text(quality)}",
+            f"  truncated   {truncated_text(quality)}",
+            f"  unresolved  {unresolved_text(quality)}",
+        ]
+    size = format_size(result.file_size)
+    each = f", {result.file_size // footer.samples} B per sample" if footer.samples else ""
+    lines.append(f"  file        {size}{each}")
+    lines.append(f"next: mixstack merge {escape(shlex.quote(options.output))}")
+    return lines
+
+
+def exit_code(exit_status: int | None) -> int:
+    """What a shell would say of the command: its exit code, or 128+N for signal N."""
+    if exit_status is None:
+        return 0
+    return 128 - exit_status if exit_status < 0 else exit_status
+
+
+def _read_back(path: str, status: StatusLine) -> Quality | None:
+    """The quality of the finished capture; a capture that cannot be read is said, not fatal."""
+    from mixstack.cli.load import load_capture, load_profile
+    from mixstack.cli.terminal import escape, format_count
+    from mixstack.errors import CaptureError
+
+    try:
+        capture = load_capture(path)
+        return load_profile(
+            capture,
+            progress=lambda done: status.update(f"checking: {format_count(done)} samples"),
+        ).quality
+    except CaptureError as error:
+        _say(f"mixstack: {escape(error.message)}")
+        return None
+    finally:
+        status.clear()
+
+
+def _show_note(note: str, shown: set[str], status: StatusLine) -> None:
+    from mixstack.cli.terminal import escape
+
+    if note not in shown:
+        shown.add(note)
+        status.clear()
+        _say(f"mixstack: {escape(note)}")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,1 @@
+"""One file per format: each writes a `Profile` to a text stream."""

@@ -1,0 +1,1 @@
+"""Joining native and Python stacks: pure functions from the capture's values to a profile."""

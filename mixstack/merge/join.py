@@ -1,0 +1,151 @@
+"""Samples to named stacks; each different stack is joined and named once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mixstack.merge.hide import visible
+from mixstack.merge.quality import Tally
+from mixstack.merge.splice import splice
+from mixstack.model import (
+    Fit,
+    Frame,
+    Item,
+    KernelItem,
+    MergedStack,
+    NativeFrame,
+    NativeItem,
+    PythonItem,
+    RawStack,
+    Sample,
+)
+
+# How many different stacks are kept for reuse; the capture's reader keeps as many alive itself.
+_CACHE_MAX = 1 << 16
+_EVALUATOR_NAME = "_PyEval_EvalFrameDefault"
+
+
+class Namer(Protocol):
+    """Gives the items of joined stacks their names."""
+
+    def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
+        """The name of `item` in process `pid` at `time_ns` (CLOCK_MONOTONIC)."""
+        ...
+
+    def generation(self, pid: int, time_ns: int) -> int:
+        """Equal at two moments of a process if every item has the same name at both."""
+        ...
+
+
+class _Joined:
+    """One different stack: its join, its names, its number among the profile's stacks.
+
+    It keeps `raw` alive, whose identity is the key that it is found by.
+    """
+
+    __slots__ = ("frames", "merged", "raw", "samples", "stack_id")
+
+    def __init__(
+        self, raw: RawStack, merged: MergedStack, frames: tuple[Frame, ...], stack_id: int
+    ) -> None:
+        self.raw = raw
+        self.merged = merged
+        self.frames = frames
+        self.stack_id = stack_id
+        self.samples = 0
+
+
+class Joiner:
+    """Joins and names samples, and numbers the different stacks that come out; 0 is the empty."""
+
+    def __init__(self, namer: Namer, *, show_interpreter: bool) -> None:
+        self._namer = namer
+        self._show_interpreter = show_interpreter
+        self._tally = Tally()
+        self._joined: dict[tuple[int, int, int], _Joined] = {}
+        self._names = _Names(namer)
+        self._evaluators: dict[int, set[int]] = {}  # by process, pcs that have held a marker
+        self._ids: dict[tuple[Frame, ...], int] = {(): 0}
+
+    @property
+    def stacks(self) -> tuple[tuple[Frame, ...], ...]:
+        """The different stacks, visible frames only, by their ids."""
+        return tuple(self._ids)
+
+    def stack_id(self, sample: Sample) -> int:
+        """Join `sample`, count it, and say which stack it is."""
+        generation = self._namer.generation(sample.pid, sample.time_ns)
+        key = (id(sample.stack), sample.pid, generation)
+        joined = self._joined.get(key)
+        if joined is None:
+            if len(self._joined) >= _CACHE_MAX:
+                self._settle()
+            joined = self._joined[key] = self._join(sample, generation)
+        joined.samples += 1
+        return joined.stack_id
+
+    def tally(self) -> Tally:
+        """The count of all samples so far."""
+        self._settle()
+        return self._tally
+
+    def _settle(self) -> None:
+        for joined in self._joined.values():
+            self._tally.add(joined.merged, joined.frames, joined.samples)
+        self._joined.clear()
+        self._names = _Names(self._namer)
+
+    def _join(self, sample: Sample, generation: int) -> _Joined:
+        pid, time_ns, stack = sample.pid, sample.time_ns, sample.stack
+        known = self._evaluators.setdefault(pid, set())
+
+        def is_evaluator(frame: NativeFrame) -> bool:
+            if frame.pc is None or frame.pc in known:
+                return True
+            name = self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False)).name
+            return name.partition(".")[0] == _EVALUATOR_NAME
+
+        merged = splice(stack, is_evaluator)
+        if merged.fit is Fit.EXACT:
+            known.update(_evaluator_pcs(merged))
+        frames = self._names.of(pid, time_ns, generation, merged.items)
+        shown = visible(frames, self._show_interpreter)
+        stack_id = self._ids.setdefault(shown, len(self._ids))
+        return _Joined(stack, merged, frames, stack_id)
+
+
+def _evaluator_pcs(merged: MergedStack) -> set[int]:
+    natives = (item for item in merged.items if isinstance(item, NativeItem))
+    return {n.frame.pc for n in natives if n.evaluator and n.frame.pc is not None}
+
+
+class _Names:
+    """Asks the namer once per frame object: hashing whole frames costs more than the join."""
+
+    def __init__(self, namer: Namer) -> None:
+        self._namer = namer
+        # The frame is kept beside its name, so that its identity is not given to another.
+        self._known: dict[tuple[int, int], dict[tuple[type, object], tuple[Item, Frame]]] = {}
+
+    def of(
+        self, pid: int, time_ns: int, generation: int, items: tuple[Item, ...]
+    ) -> tuple[Frame, ...]:
+        known = self._known.setdefault((pid, generation), {})
+        frames = []
+        for item in items:
+            key = _identity(item)
+            found = known.get(key)
+            if found is None:
+                found = known[key] = (item, self._namer.frame(pid, time_ns, item))
+            frames.append(found[1])
+        return tuple(frames)
+
+
+def _identity(item: Item) -> tuple[type, object]:
+    if isinstance(item, NativeItem):
+        return NativeItem, id(item.frame) if item.evaluator else ~id(item.frame)
+    if isinstance(item, PythonItem):
+        return PythonItem, id(item.frame)
+    if isinstance(item, KernelItem):
+        return KernelItem, item.address
+    return type(item), item

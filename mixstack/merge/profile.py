@@ -1,0 +1,84 @@
+"""A capture and its names → a profile: who spent how long in which joined stack."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from mixstack.merge.join import Joiner, Namer
+from mixstack.merge.timeline import Timeline
+from mixstack.model import Footer, Losses, Profile, Recording, Sample, ThreadProfile
+
+_SECOND_NS = 1_000_000_000
+_PROGRESS_EVERY = 4096
+
+
+class Capture(Protocol):
+    """What of a capture the profile is made of."""
+
+    @property
+    def recording(self) -> Recording: ...
+
+    @property
+    def footer(self) -> Footer | None: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    def samples(self) -> Iterator[Sample]:
+        """In order of time; equal stacks should be one object, which makes the join quick."""
+        ...
+
+
+def build_profile(
+    capture: Capture,
+    namer: Namer,
+    *,
+    show_interpreter: bool,
+    progress: Callable[[int], None] | None = None,
+) -> Profile:
+    """Join, name and add up all samples; `progress` hears now and then how many are done.
+
+    A recording without a footer ends one period after its last sample.
+    """
+    recording, footer = capture.recording, capture.footer
+    period_ns = round(_SECOND_NS / recording.rate_hz)
+    joiner = Joiner(namer, show_interpreter=show_interpreter)
+    lines: dict[tuple[int, int], Timeline] = {}
+    names: dict[tuple[int, int], str] = {}
+    done, last_ns = 0, recording.start_ns
+    for done, sample in enumerate(capture.samples(), start=1):
+        thread = (sample.pid, sample.tid)
+        line = lines.get(thread)
+        if line is None:
+            line = lines[thread] = Timeline(recording.start_ns, period_ns)
+        line.add(sample.time_ns, joiner.stack_id(sample))
+        names[thread] = sample.thread_name
+        last_ns = max(last_ns, sample.time_ns)
+        if progress is not None and done % _PROGRESS_EVERY == 0:
+            progress(done)
+    if progress is not None:
+        progress(done)
+    end_ns = max(footer.end_ns, last_ns) if footer else last_ns + (period_ns if done else 0)
+    for line in lines.values():
+        line.finish(end_ns)
+    return Profile(
+        title=shlex.join(recording.command),
+        exporter=f"mixstack {recording.mixstack_version}",
+        period_ns=period_ns,
+        stacks=joiner.stacks,
+        threads=tuple(
+            ThreadProfile(
+                pid,
+                tid,
+                names[pid, tid],
+                recording.start_ns,
+                end_ns,
+                line.stack_ids,
+                line.durations_ns,
+            )
+            for (pid, tid), line in sorted(lines.items(), key=lambda entry: entry[0])
+        ),
+        quality=joiner.tally().quality(footer.losses if footer else Losses(), capture.complete),
+    )

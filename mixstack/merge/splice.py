@@ -1,0 +1,269 @@
+"""The join of a native and a Python stack by the address of each evaluator's marker.
+
+Every C evaluation of Python leaves a marker on the C stack, inside the native frame that runs it.
+So a Python segment belongs to the native frame whose stack range holds its marker; no symbol is
+asked, and nothing is counted. What cannot be placed for certain is kept, marked and graded PARTIAL.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from mixstack.model import (
+    ChainEnd,
+    Fit,
+    Item,
+    KernelItem,
+    MarkItem,
+    MarkReason,
+    MergedStack,
+    NativeEnd,
+    NativeFrame,
+    NativeItem,
+    PythonItem,
+    RawStack,
+    Segment,
+    Step,
+)
+
+_NATIVE_LIMITS = (NativeEnd.TRUNCATED, NativeEnd.TAIL_CALLS)
+_CHAIN_LIMITS = (ChainEnd.TRUNCATED, ChainEnd.TAIL_CALLS)
+_CHAIN_CUTS = (ChainEnd.READ_FAULT, ChainEnd.INVALID)
+
+_OUTER_END = -1  # stands for the place outside of native frame 0
+_GAP = MarkItem(MarkReason.GAP)
+_UNPLACED = MarkItem(MarkReason.UNPLACED)
+
+IsEvaluator = Callable[[NativeFrame], bool]
+_Held = dict[int, list[tuple[int, int]]]  # native frame -> (segment, marker) of each inside
+
+
+class _Extents(NamedTuple):
+    """The stack ranges `[bottom, top)` of the native frames, outermost first.
+
+    negated_bottoms: rises, so that it can be bisected. sound: nothing speaks against the range.
+    ceiling: where the known stack ends.
+    """
+
+    negated_bottoms: list[int]
+    tops: list[int]
+    sound: list[bool]
+    ceiling: int
+
+
+class _Placing(NamedTuple):
+    """Where segments go, by index: `slots` in a native frame, `beyond` outside the native cut."""
+
+    slots: dict[int, int]
+    beyond: set[int]
+
+
+def splice(stack: RawStack, is_evaluator: IsEvaluator | None = None) -> MergedStack:
+    """Join the two stacks of one moment; outermost first, like its input; never raises.
+
+    is_evaluator: whether a native frame is known to be the bytecode loop. It is asked only where
+    an address does not settle it: for the frames of a chain that was cut before their marker, and
+    for a marker in a frame whose CFA is a frame pointer's (that step skips frames without one).
+    """
+    extents = _extents(stack)
+    placing = _place(stack, extents, is_evaluator or _nothing_known)
+    items = _assemble(stack, placing)
+    return MergedStack(
+        items=items,
+        fit=_fit(stack, extents, placing, items),
+        native_truncated=stack.native_end in _NATIVE_LIMITS,
+        python_truncated=stack.chain_end in _CHAIN_LIMITS,
+    )
+
+
+def _nothing_known(_frame: NativeFrame) -> bool:
+    return False
+
+
+def _extents(stack: RawStack) -> _Extents:
+    native = stack.native
+    if stack.stack_pointer is not None:
+        bottom = stack.stack_pointer
+    else:
+        bottom = native[-1].cfa if native else 0
+    bottoms, tops, sound = [0] * len(native), [0] * len(native), [True] * len(native)
+    for i in reversed(range(len(native))):
+        top = native[i].cfa
+        if _may_lack_cfa(native, i) and not bottom < top < _next_cfa(native, i):
+            top = bottom  # an empty range: what lies further out is not this frame's
+        elif top <= bottom and native[i - 1].step is Step.SIGNAL:
+            # The handler ran on a stack of its own, which may lie anywhere and holds no evaluator.
+            bottom = top
+            bottoms[i:] = tops[i:] = [top] * (len(native) - i)
+        elif top <= bottom:
+            # One of the two bounds is wrong, and each of them is a neighbour's bound as well.
+            for doubtful in range(i - 1, min(i + 2, len(native))):
+                sound[doubtful] = False
+        bottoms[i], tops[i] = bottom, top
+        bottom = max(bottom, top)
+    return _Extents([-b for b in bottoms], tops, sound, ceiling=bottom)
+
+
+def _may_lack_cfa(native: Sequence[NativeFrame], i: int) -> bool:
+    """Whether the walk ended in frame `i`: at the root, or without a rule that gives its CFA."""
+    return i == 0 or native[i - 1].step is Step.RESYNC
+
+
+def _next_cfa(native: Sequence[NativeFrame], i: int) -> float:
+    return native[i - 1].cfa if i > 0 else float("inf")
+
+
+def _in_order(segments: Sequence[Segment]) -> list[tuple[int, int]]:
+    """(segment, marker) of those whose marker lies below all outer and above all inner ones.
+
+    Of two markers in the wrong order either may be the wrong one, so neither is in order.
+    """
+    marked = [(j, s.marker) for j, s in enumerate(segments) if s.marker is not None]
+    highest_inner = [-1]
+    for _, marker in reversed(marked):
+        highest_inner.append(max(highest_inner[-1], marker))
+    in_order = []
+    lowest_outer: float = float("inf")
+    for (j, marker), inner in zip(marked, reversed(highest_inner[:-1]), strict=True):
+        if inner < marker < lowest_outer:
+            in_order.append((j, marker))
+        lowest_outer = min(lowest_outer, marker)
+    return in_order
+
+
+def _held(
+    native: Sequence[NativeFrame],
+    extents: _Extents,
+    in_order: Sequence[tuple[int, int]],
+    is_evaluator: IsEvaluator,
+) -> _Held:
+    """By sound native frame, the segments whose markers lie in it."""
+    held: _Held = {}
+    for j, marker in in_order:
+        i = bisect_left(extents.negated_bottoms, -marker)
+        if i == len(native) or marker >= extents.tops[i] or not extents.sound[i]:
+            continue
+        by_frame_pointer = i > 0 and native[i - 1].step is Step.FRAME_POINTER
+        if not by_frame_pointer or is_evaluator(native[i]):
+            held.setdefault(i, []).append((j, marker))
+    return held
+
+
+def _marker_span(stack: RawStack, held: _Held) -> int | None:
+    """The distance `CFA - marker`, the same for all evaluators of an interpreter.
+
+    A native frame that is missing makes its neighbour, and so the distance, only larger.
+    """
+    alone = ((i, inside[0]) for i, inside in held.items() if len(inside) == 1)
+    return min((stack.native[i].cfa - marker for i, (_, marker) in alone), default=None)
+
+
+def _place(stack: RawStack, extents: _Extents, is_evaluator: IsEvaluator) -> _Placing:
+    native, segments = stack.native, stack.segments
+    in_order = _in_order(segments)
+    held = _held(native, extents, in_order, is_evaluator)
+    marker_span = _marker_span(stack, held)
+    slots = {
+        j: i
+        for i, inside in held.items()
+        for j, marker in inside
+        if native[i].cfa - marker == marker_span
+    }
+    beyond: set[int] = set()
+    if stack.native_end is not NativeEnd.ROOT:
+        beyond = {j for j, marker in in_order if marker >= extents.ceiling}
+    if segments and segments[0].marker is None:
+        if not native or 1 in beyond:
+            beyond.add(0)
+        elif len(slots) == len(segments) - 1:
+            slot = _innermost_evaluator(native[: slots.get(1, len(native))], is_evaluator)
+            if slot is not None:
+                slots[0] = slot
+    return _Placing(slots, beyond)
+
+
+def _innermost_evaluator(native: Sequence[NativeFrame], is_evaluator: IsEvaluator) -> int | None:
+    return next((i for i in reversed(range(len(native))) if is_evaluator(native[i])), None)
+
+
+def _assemble(stack: RawStack, placing: _Placing) -> tuple[Item, ...]:
+    groups = _groups(stack.segments, placing)
+    # A chain that was cut inside a segment lost that segment's own outer frames first.
+    cut_inside = bool(stack.segments) and stack.segments[0].marker is None
+    chain_mark_at = placing.slots.get(0, _OUTER_END) if cut_inside else _OUTER_END
+    items: list[Item] = []
+    for i in range(_OUTER_END, len(stack.native)):
+        group = groups.get(i, [])
+        if i != _OUTER_END:
+            frame = stack.native[i]
+            items.append(NativeItem(frame, evaluator=bool(group) or frame.step is Step.RESYNC))
+        if i == chain_mark_at:
+            items += _chain_mark(stack.chain_end)
+        items += _python(stack.segments, placing, group)
+        if i == _OUTER_END:
+            items += [mark for mark in _native_mark(stack) if items[-1:] != [mark]]
+        elif stack.native[i].step is Step.RESYNC:
+            items.append(_GAP)
+    items += [KernelItem(address) for address in stack.kernel]
+    return tuple(items)
+
+
+def _groups(segments: Sequence[Segment], placing: _Placing) -> dict[int, list[int]]:
+    """Segments by the native frame they follow; one without a place follows its outer neighbour."""
+    groups: dict[int, list[int]] = {}
+    anchor = _OUTER_END
+    for j in range(len(segments)):
+        anchor = placing.slots.get(j, anchor)
+        groups.setdefault(anchor, []).append(j)
+    return groups
+
+
+def _python(
+    segments: Sequence[Segment], placing: _Placing, group: Sequence[int]
+) -> Iterator[PythonItem | MarkItem]:
+    mark = False
+    for j in group:
+        frames = [PythonItem(frame) for frame in segments[j].frames if not frame.incomplete]
+        yield from frames
+        placed = j in placing.slots or j in placing.beyond
+        mark = mark or (bool(frames) and not placed)
+    if mark:
+        yield _UNPLACED
+
+
+def _native_mark(stack: RawStack) -> list[MarkItem]:
+    if stack.native_end is NativeEnd.ROOT:
+        return []
+    if stack.native_end in _NATIVE_LIMITS:
+        return [MarkItem(MarkReason.TRUNCATED)]
+    return [MarkItem(MarkReason.CUT, stack.end_pc)]
+
+
+def _chain_mark(end: ChainEnd) -> list[MarkItem]:
+    if end in _CHAIN_LIMITS:
+        return [MarkItem(MarkReason.TRUNCATED)]
+    if end in _CHAIN_CUTS:
+        return [MarkItem(MarkReason.CHAIN_CUT)]
+    return []
+
+
+def _fit(stack: RawStack, extents: _Extents, placing: _Placing, items: Sequence[Item]) -> Fit:
+    if not stack.native:
+        has_python = any(isinstance(item, PythonItem) for item in items)
+        return Fit.PYTHON_ONLY if has_python else Fit.PARTIAL
+    resynced = {i for i, frame in enumerate(stack.native) if frame.step is Step.RESYNC}
+    all_right = (
+        stack.native_end is NativeEnd.ROOT
+        and not _chain_mark(stack.chain_end)
+        and all(extents.sound)
+        and len(placing.slots) == len(stack.segments)
+        and all(segment.marker is not None for segment in stack.segments)
+        and resynced.issubset(placing.slots.values())
+    )
+    if not all_right:
+        return Fit.PARTIAL
+    if not stack.segments:
+        return Fit.NATIVE_ONLY
+    return Fit.RESYNCED if resynced else Fit.EXACT

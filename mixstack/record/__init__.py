@@ -1,0 +1,1 @@
+"""The live half: attach, follow, drain, write."""

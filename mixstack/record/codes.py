@@ -1,0 +1,108 @@
+"""Code objects as the probe sends them, made into values; what it could not read is read here."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+from mixstack.bpf.wire import CodeRecord, CodeString
+from mixstack.model import Code, CodeKey
+from mixstack.target.layouts import Layout
+
+ReadMemory = Callable[[int, int], bytes | None]
+
+_WIDTHS = {1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}
+_HEAD = ctypes.sizeof(CodeRecord)
+_CHARACTERS_MAX = 4096  # of a name or a file name
+_LINETABLE_MAX = 1 << 22
+_BYTES_SIZE = 16  # PyBytesObject.ob_size
+_BYTES_DATA = 32  # PyBytesObject.ob_sval
+_MASK = (1 << 64) - 1
+_PRIME = 0x9E3779B97F4A7C15
+
+
+def decode_code(record: bytes, layout: Layout, read: ReadMemory) -> Code | None:
+    """The code object of a `struct ms_code`; None if neither the probe nor we could read its names.
+
+    What is missing or cut in the record is read from the process, provided that the object there
+    still has the same fingerprint.
+    """
+    head = CodeRecord.from_buffer_copy(record)
+    key = CodeKey(head.address, head.fingerprint)
+    names = [_text(s) for s in (head.name, head.qualname, head.filename)]
+    linetable: bytes | None = record[_HEAD : _HEAD + head.linetable_bytes]
+    if head.linetable_bytes < head.linetable_length:
+        linetable = None
+    if None in names or linetable is None:
+        image = read(head.address, layout.code_size)
+        if image is not None and fingerprint(image, layout) == head.fingerprint:
+            offsets = (layout.code_name, layout.code_qualname, layout.code_filename)
+            names = [
+                name if name is not None else _read_text(_word(image, at), layout, read)
+                for name, at in zip(names, offsets, strict=True)
+            ]
+            if linetable is None:
+                linetable = _read_bytes(_word(image, layout.code_linetable), read)
+    name, qualname, filename = names
+    if name is None or filename is None:
+        return None
+    return Code(
+        head.pid, key, name, qualname if qualname is not None else name, filename,
+        head.first_line, linetable,
+    )
+
+
+def fingerprint(code: bytes, layout: Layout) -> int:
+    """The probe's fingerprint (chain.bpf.h) of a code object's bytes."""
+    h = _word(code, 16)
+    for at in (layout.code_filename, layout.code_name, layout.code_qualname, layout.code_linetable):
+        h = ((h ^ _word(code, at)) * _PRIME) & _MASK
+    for at in (layout.code_first_line, layout.code_flags):
+        h = ((h ^ int.from_bytes(code[at : at + 4], "little")) * _PRIME) & _MASK
+    return h >> 32
+
+
+def _text(string: CodeString) -> str | None:
+    """A str that arrived whole, else None."""
+    if string.kind not in _WIDTHS or string.length * string.kind > string.bytes:
+        return None
+    # The field is read from memory, not through ctypes' char array, which ends at a zero byte.
+    at = ctypes.addressof(string) + CodeString.data.offset
+    return _decode(ctypes.string_at(at, string.bytes), string.kind)
+
+
+def _decode(data: bytes, kind: int) -> str:
+    return data.decode(_WIDTHS[kind], "surrogatepass" if kind > 1 else "strict")
+
+
+def _read_text(address: int, layout: Layout, read: ReadMemory) -> str | None:
+    head = read(address, layout.string_compact_data)
+    if head is None:
+        return None
+    length = _word(head, layout.string_length)
+    state = int.from_bytes(head[layout.string_state : layout.string_state + 4], "little")
+    kind = state >> 2 & 7  # PyASCIIObject.state: interned 2 bits, kind 3, compact 1, ascii 1
+    if not state & 32 or kind not in _WIDTHS or length > _CHARACTERS_MAX:
+        return None
+    start = layout.string_ascii_data if state & 64 else layout.string_compact_data
+    data = read(address + start, length * kind) if length else b""
+    if data is None:
+        return None
+    try:
+        return _decode(data, kind)
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_bytes(address: int, read: ReadMemory) -> bytes | None:
+    head = read(address, _BYTES_DATA)
+    if head is None:
+        return None
+    size = _word(head, _BYTES_SIZE)
+    if size > _LINETABLE_MAX:
+        return None
+    return read(address + _BYTES_DATA, size) if size else b""
+
+
+def _word(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 8], "little")

@@ -1,0 +1,116 @@
+"""The mapped files of a recording: one `Module` each, its unwind table, and its place in the probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from mixstack.elf import BadElf, Elf, LoadSegment, build_id_of_notes, open_elf
+from mixstack.model import Module
+from mixstack.record.tables import Placed, TableSpace
+from mixstack.target.maps import MapLine, load_bias
+from mixstack.target.process import TargetProcess
+from mixstack.unwind.cache import load_table
+from mixstack.unwind.cfi import compile_vdso
+from mixstack.unwind.rows import UnwindTable
+
+VDSO: Final = "[vdso]"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModule:
+    """A module, how its segments are loaded, its table, and the path or image to read symbols from.
+
+    table is None if the file has no usable unwind information.
+    """
+
+    module: Module
+    segments: tuple[LoadSegment, ...]
+    table: UnwindTable | None
+    path: str | None
+    image: bytes | None
+
+    def bias(self, line: MapLine) -> int | None:
+        """Load bias of an executable mapping of this file."""
+        return load_bias(
+            ((s.vaddr, s.offset, s.file_size) for s in self.segments if s.executable), line
+        )
+
+
+class ModuleRegistry:
+    """Knows every file by device and inode; a file is read once.
+
+    `announce` is called with each new module.
+    """
+
+    def __init__(self, cache_dir: str | None, announce: Callable[[Module], None]) -> None:
+        self._cache_dir = cache_dir
+        self._announce = announce
+        self._known: dict[tuple[int, int, str], LoadedModule | None] = {}
+        self._placed: dict[int, Placed | None] = {}
+        self._count = 0
+        self.without_table = 0  # modules whose stacks cannot be unwound
+
+    def find(self, process: TargetProcess, line: MapLine) -> LoadedModule | None:
+        """The module behind a mapping; None for memory without a file, or one that is no ELF file."""
+        if line.path == VDSO:
+            key = (0, 0, VDSO)
+        elif line.file_path is not None:
+            key = (line.device, line.inode, line.file_path)
+        else:
+            return None
+        if key not in self._known:
+            self._known[key] = (
+                self._load_vdso(process) if line.path == VDSO else self._load_file(process, line)
+            )
+        return self._known[key]
+
+    def table_bytes(self) -> tuple[int, int]:
+        """How many rows and pages the tables of all known modules have."""
+        tables = [m.table for m in self._known.values() if m is not None and m.table is not None]
+        return sum(len(t.rows) // 8 for t in tables), sum(len(t.pages) // 8 for t in tables)
+
+    def place(self, loaded: LoadedModule, space: TableSpace) -> Placed | None:
+        """Where the module's table is in the probe; None if it has none or it did not fit."""
+        key = loaded.module.id
+        if key not in self._placed:
+            placed = space.place(loaded.table) if loaded.table is not None else None
+            self._placed[key] = placed
+            if placed is None:
+                self.without_table += 1
+        return self._placed[key]
+
+    def _load_file(self, process: TargetProcess, line: MapLine) -> LoadedModule | None:
+        path = process.open_path(line)
+        try:
+            with open_elf(path) as elf:
+                return self._loaded(elf, line.file_path or line.path, elf.build_id, path)
+        except (OSError, BadElf):
+            return None
+
+    def _loaded(self, elf: Elf, name: str, build_id: str | None, path: str) -> LoadedModule:
+        try:
+            table: UnwindTable | None = load_table(elf, self._cache_dir)
+        except BadElf:
+            table = None
+        return LoadedModule(self._module(name, build_id), elf.segments, table, path, None)
+
+    def _load_vdso(self, process: TargetProcess) -> LoadedModule | None:
+        image = process.vdso()
+        if image is None:
+            return None
+        try:
+            elf = Elf(memoryview(image), VDSO)
+            table = compile_vdso(image)
+        except BadElf:
+            return None
+        notes = elf.section(".note")
+        build_id = build_id_of_notes(bytes(notes.data)) if notes is not None else None
+        return LoadedModule(self._module(VDSO, build_id), elf.segments, table, None, image)
+
+    def _module(self, path: str, build_id: str | None) -> Module:
+        module = Module(self._count, path, build_id)
+        self._count += 1
+        self._announce(module)
+        return module

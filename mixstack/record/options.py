@@ -1,0 +1,91 @@
+"""What a recording is asked for, what it says on the way, and what it says at its end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mixstack.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from mixstack.model import Footer
+
+DEFAULT_OUTPUT: Final = "out.data"
+DEFAULT_RATE_HZ: Final = 99  # not 100: a rate in step with the target's own timers sees one phase
+MIN_RATE_HZ: Final = 1
+MAX_RATE_HZ: Final = 9999
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """A recording that can be: one target, a rate in range; raises `UsageProblem` otherwise.
+
+    Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
+    `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
+    """
+
+    pid: int | None
+    command: tuple[str, ...]
+    output: str = DEFAULT_OUTPUT
+    duration_s: float | None = None
+    rate_hz: int = DEFAULT_RATE_HZ
+
+    def __post_init__(self) -> None:
+        if self.pid is None and not self.command:
+            raise UsageProblem(
+                "there is nothing to record: give a process or a command",
+                "mixstack record -p PID   or   mixstack record -- python app.py",
+            )
+        if self.pid is not None and self.command:
+            raise UsageProblem(
+                f"both a process (-p {self.pid}) and a command ({self.command[0]}) were given",
+                "give one of the two; options of mixstack stand before the command",
+            )
+        if self.pid is not None and self.pid < 1:
+            raise UsageProblem(f"{self.pid} is no process id", "list them with: pgrep -a python")
+        if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
+            raise UsageProblem(
+                f"the rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} samples per second, "
+                f"not {self.rate_hz}",
+                f"leave -r out for {DEFAULT_RATE_HZ} Hz",
+            )
+        if self.duration_s is not None and not (
+            math.isfinite(self.duration_s) and self.duration_s > 0
+        ):
+            raise UsageProblem(
+                f"the duration must be more than 0 seconds, not {self.duration_s:g}",
+                "leave -d out to record until Ctrl-C or the target's end",
+            )
+        if not self.output:
+            raise UsageProblem(
+                "the name of the output file is empty", f"leave -o out for {DEFAULT_OUTPUT}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a recording stands; `samples` and `lost` count from its start.
+
+    `note`: a sentence for the user, shown once however often it is repeated.
+    """
+
+    elapsed_s: float
+    samples: int
+    lost: int
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordResult:
+    """How a recording ended; `file_size` in bytes.
+
+    exit_status: the started command's, as `subprocess` has it (-N: ended by signal N); None for an
+    attached process. rate_achieved_hz: samples per second of CPU time; None where it is not known.
+    """
+
+    footer: Footer
+    notes: tuple[str, ...]
+    file_size: int
+    exit_status: int | None
+    rate_achieved_hz: float | None

@@ -1,0 +1,1 @@
+"""Names for addresses and code objects: native, kernel and Python."""

@@ -1,0 +1,57 @@
+"""C++ (Itanium) and Rust (legacy and v0) names as their authors wrote them.
+
+The demangler is the PyPI package `pydemumble`: LLVM's, in a 0.2 MB wheel without dependencies that
+imports in 2-5 ms and takes 6 us a name. Compared with GNU c++filt over 20,000 C++ names of libstdc++
+and libLLVM and 20,576 Rust v0 names of rustc, it differs in spelling only (`>>` for `> >`, 'lambda',
+no crate hash), and leaves `_ZGT` (transaction clones) mangled. Weighed against it: `__cxa_demangle` of the machine's libstdc++ through ctypes, or
+`cxxfilt`, which wraps it (no Rust, and the names would depend on where a capture is merged);
+`symbolic` (both, but a 19 MB wheel and 60 ms); `cpp_demangle`, `rust-demangler` and
+`itanium-demangler` (one language each, and names that fail).
+Without the package, names stay mangled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+# The demangler recurses with a name's nesting: this many characters fit any thread's stack.
+_LONGEST = 1 << 14
+
+_MANGLED = re.compile(r"_Z|_R[A-Z0-9]")
+_SUFFIX = re.compile(r" \((\.[^()]*)\)$")
+_CLONE = re.compile(r"\.[A-Za-z_][A-Za-z0-9_]*(?:\.[0-9]+)*|\.[0-9]+")
+
+
+@lru_cache(maxsize=1)
+def _demangler() -> Callable[[str], str]:
+    try:
+        from pydemumble import demangle as of_library
+    except ImportError:
+        return str
+    demangler: Callable[[str], str] = of_library
+    return demangler
+
+
+@lru_cache(maxsize=1 << 16)
+def demangle(name: str) -> str:
+    """The name as written in the source; what is not mangled, or wrongly so, stays as it is.
+
+    A compiler's copy keeps its mark, as c++filt shows it: `f(int) [clone .cold]`. A symbol version
+    stays behind the name: `f(int)@@LIB_1.0`.
+    """
+    if not _MANGLED.match(name) or len(name) > _LONGEST:
+        return name
+    mangled, at, version = name.partition("@")
+    try:
+        readable = _demangler()(mangled)
+    except (TypeError, UnicodeError):  # no UTF-8: then it was no compiler that mangled it
+        return name
+    if not readable or readable == mangled:
+        return name
+    suffix = _SUFFIX.search(readable)
+    if suffix is not None and mangled.endswith(suffix[1]):
+        clones = _CLONE.findall(suffix[1])
+        readable = readable[: suffix.start()] + "".join(f" [clone {clone}]" for clone in clones)
+    return readable + at + version

@@ -1,0 +1,195 @@
+"""`Namer`: the frames of joined stacks, named from what a capture holds."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping as MappingOf
+from posixpath import basename
+from typing import Protocol
+
+from mixstack.model import (
+    Code,
+    CodeKey,
+    Frame,
+    FrameKind,
+    Item,
+    KernelItem,
+    KernelSymbol,
+    Mapping,
+    MappingSnapshot,
+    MarkItem,
+    Module,
+    NativeFrame,
+    NativeItem,
+    Process,
+    PythonFrame,
+    PythonItem,
+    Step,
+    Symbol,
+)
+from mixstack.symbolize.address_space import AddressSpaces, Generation
+from mixstack.symbolize.demangle import demangle
+from mixstack.symbolize.lines import LineTable
+from mixstack.symbolize.plumbing import EVALUATOR, is_plumbing
+
+PERF_TRAMPOLINE = "[perf trampoline]"
+_UNKNOWN_NATIVE = "[unknown]"
+_UNKNOWN_CODE = "[unknown code]"
+_KERNEL = "[kernel]"
+
+
+class NamedCapture(Protocol):
+    """The part of a capture that names are made of; see `mixstack.capture.reader.Capture`."""
+
+    @property
+    def modules(self) -> MappingOf[int, Module]: ...
+    @property
+    def processes(self) -> MappingOf[int, Process]: ...
+    @property
+    def mappings(self) -> MappingOf[int, tuple[MappingSnapshot, ...]]: ...
+    @property
+    def codes(self) -> MappingOf[tuple[int, CodeKey], Code]: ...
+    @property
+    def symbols(self) -> MappingOf[int, tuple[Symbol, ...]]: ...
+    @property
+    def kernel_symbols(self) -> tuple[KernelSymbol, ...]: ...
+
+
+class Namer:
+    """Names the items of joined stacks. Equal frames are one object; every answer is remembered."""
+
+    def __init__(self, capture: NamedCapture) -> None:
+        self._modules = capture.modules
+        self._codes = capture.codes
+        self._symbols = capture.symbols
+        self._symbol_starts = {m: [s.start for s in of] for m, of in capture.symbols.items()}
+        self._kernel = capture.kernel_symbols
+        self._kernel_starts = [s.start for s in capture.kernel_symbols]
+        self._interpreters = {
+            pid: process.interpreter.module_id
+            for pid, process in capture.processes.items()
+            if process.interpreter is not None
+        }
+        self._spaces = AddressSpaces(capture.mappings)
+        self._frames: dict[Frame, Frame] = {}
+        self._native_seen: dict[tuple[Generation, int | None, bool], Frame] = {}
+        self._python_seen: dict[tuple[int, CodeKey, int], Frame] = {}
+        self._kernel_seen: dict[int, Frame] = {}
+        self._mark_seen: dict[tuple[Generation, MarkItem], Frame] = {}
+        self._line_tables: dict[tuple[int, CodeKey], LineTable | None] = {}
+
+    def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
+        """The frame of an item in a sample of process `pid` at `time_ns` (CLOCK_MONOTONIC)."""
+        if isinstance(item, PythonItem):
+            return self._python(pid, item.frame)
+        if isinstance(item, NativeItem):
+            return self._native(self._spaces.generation(pid, time_ns), item.frame, item.evaluator)
+        if isinstance(item, KernelItem):
+            return self._kernel_frame(item.address)
+        return self._mark(self._spaces.generation(pid, time_ns), item)
+
+    def _one(self, frame: Frame) -> Frame:
+        return self._frames.setdefault(frame, frame)
+
+    # --- Python -------------------------------------------------------------------------------
+
+    def _python(self, pid: int, frame: PythonFrame) -> Frame:
+        key = (pid, frame.code, frame.offset)
+        seen = self._python_seen.get(key)
+        if seen is None:
+            seen = self._python_seen[key] = self._one(self._name_python(pid, frame))
+        return seen
+
+    def _name_python(self, pid: int, frame: PythonFrame) -> Frame:
+        code = self._codes.get((pid, frame.code))
+        if code is None:
+            return Frame(FrameKind.PYTHON, _UNKNOWN_CODE, resolved=False)
+        line = None
+        if code.linetable is not None:
+            # One table per code object, however many of its offsets are asked for.
+            table = self._line_tables.get((pid, frame.code))
+            if table is None:
+                table = LineTable(code.linetable, code.first_line)
+                self._line_tables[pid, frame.code] = table
+            line = table.find(frame.offset)
+        # The first instruction of a module is on line 0, as CPython counts: nothing to show.
+        return Frame(FrameKind.PYTHON, code.qualname, code.filename, line or None)
+
+    # --- native -------------------------------------------------------------------------------
+
+    def _native(self, generation: Generation, frame: NativeFrame, evaluator: bool) -> Frame:
+        evaluator = evaluator or frame.step is Step.RESYNC
+        key = (generation, frame.lookup_pc, evaluator)
+        seen = self._native_seen.get(key)
+        if seen is None:
+            seen = self._one(self._name_native(generation, frame.lookup_pc, evaluator))
+            self._native_seen[key] = seen
+        return seen
+
+    def _name_native(self, generation: Generation, pc: int | None, evaluator: bool) -> Frame:
+        mapping = None if pc is None else self._spaces.find(generation, pc)
+        interpreter = self._interpreters.get(generation.pid)
+        module = self._module_of(mapping)
+        if evaluator:
+            # What holds a marker is the bytecode loop, whatever its symbol says (where the compiler
+            # split the loop, the larger part has no symbol, or a wrong neighbour's).
+            if module is None and interpreter is not None:
+                module = self._modules.get(interpreter)
+            path = None if module is None else module.path
+            return Frame(FrameKind.NATIVE, EVALUATOR, path, plumbing=True)
+        if mapping is None or pc is None:
+            return Frame(FrameKind.NATIVE, _UNKNOWN_NATIVE, resolved=False)
+        if module is None:
+            label = mapping.label or _UNKNOWN_NATIVE
+            is_trampoline = label == PERF_TRAMPOLINE
+            return Frame(FrameKind.NATIVE, label, plumbing=is_trampoline, resolved=is_trampoline)
+        vaddr = pc - mapping.load_bias
+        symbol = self._symbol(module.id, vaddr)
+        if symbol is None:
+            name = f"{basename(module.path)}+0x{vaddr:x}"
+            return Frame(FrameKind.NATIVE, name, module.path, resolved=False)
+        plumbing = module.id == interpreter and is_plumbing(symbol.name)
+        return Frame(FrameKind.NATIVE, demangle(symbol.name), module.path, plumbing=plumbing)
+
+    def _module_of(self, mapping: Mapping | None) -> Module | None:
+        if mapping is None or mapping.module_id is None:
+            return None
+        return self._modules.get(mapping.module_id)
+
+    def _symbol(self, module_id: int, vaddr: int) -> Symbol | None:
+        at = bisect_right(self._symbol_starts.get(module_id, ()), vaddr) - 1
+        if at < 0:
+            return None
+        symbol = self._symbols[module_id][at]
+        return symbol if vaddr < symbol.end else None
+
+    # --- kernel, marks ------------------------------------------------------------------------
+
+    def _kernel_frame(self, address: int) -> Frame:
+        seen = self._kernel_seen.get(address)
+        if seen is None:
+            seen = self._kernel_seen[address] = self._one(self._name_kernel(address))
+        return seen
+
+    def _name_kernel(self, address: int) -> Frame:
+        at = bisect_right(self._kernel_starts, address) - 1
+        if at >= 0 and address < self._kernel[at].end:
+            symbol = self._kernel[at]
+            place = _KERNEL if symbol.module is None else f"[{symbol.module}]"
+            return Frame(FrameKind.KERNEL, symbol.name, place)
+        return Frame(FrameKind.KERNEL, _KERNEL, _KERNEL, resolved=False)
+
+    def _mark(self, generation: Generation, item: MarkItem) -> Frame:
+        key = (generation, item)
+        seen = self._mark_seen.get(key)
+        if seen is None:
+            seen = self._mark_seen[key] = self._one(self._name_mark(generation, item))
+        return seen
+
+    def _name_mark(self, generation: Generation, item: MarkItem) -> Frame:
+        name = item.reason.value
+        if item.pc is not None:
+            module = self._module_of(self._spaces.find(generation, item.pc))
+            if module is not None:
+                return Frame(FrameKind.MARK, f"{name} in {basename(module.path)}", module.path)
+        return Frame(FrameKind.MARK, name)

@@ -1,0 +1,280 @@
+"""Which CPython runs in a process: its file, version, layout, and where its state lies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from mixstack.elf import BadElf, open_elf
+from mixstack.target.debug_offsets import layout_from_debug_offsets
+from mixstack.target.layouts import COMPILED, SUPPLEMENTS, SUPPORTED, Layout
+from mixstack.target.maps import MapLine
+from mixstack.target.process import TargetProcess
+from mixstack.target.python_file import RUNTIME_SYMBOL, PythonFile, Version, read_python_file
+from mixstack.target.thread_states import find_tss_slot, walk_thread_states
+
+_CACHE_LIMIT: Final = 4096
+_SEARCH_LIMIT: Final = 64 << 20  # bytes at the start of a file; its dynamic names lie there
+_WALK_LIMIT: Final = 16  # thread states looked at
+_ATTEMPTS: Final = 3  # at a list that may change while it is read
+_LIBPYTHON: Final = re.compile(r"libpython\d[^/]*\.so[^/]*\Z")
+_PYTHON_NAME: Final = re.compile(r"(?:lib)?python(\d)(?:\.?(\d+))?(?!\d)[^/]*\Z")
+_LIBRARY_FOLDER: Final = re.compile(r"/python(\d)\.(\d+)/")
+_PYPY_NAME: Final = re.compile(r"(?:lib)?pypy[\d.]*(?:-c\.so[^/]*)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInterpreter:
+    """A supported CPython in a process.
+
+    module_map: the mapping of its file that runs. An address in the process is the file's own
+    plus load_bias. runtime, code_type: `_PyRuntime`, `PyCode_Type`; interp_head: the pointer to
+    the newest interpreter state; text: `[start, end)`; all four in the process. evaluator:
+    `[start, end)` in the file's own addresses, as far as its symbol covers it.
+    autotss_key: the pthread key of the thread state. tss_slot_offset: from the FS base to its
+    slot, verified in a live thread; None: walk the list of threads instead.
+    trampoline: the code of which perf trampolines are copies, if this version has them.
+    ready: there is a thread state; until then ask again.
+    """
+
+    version: tuple[int, int, int]
+    module_map: MapLine
+    load_bias: int
+    layout: Layout
+    runtime: int
+    code_type: int
+    interp_head: int
+    autotss_key: int | None
+    tss_slot_offset: int | None
+    evaluator: tuple[int, int] | None
+    text: tuple[int, int]
+    trampoline: bytes | None
+    ready: bool
+
+    @property
+    def path(self) -> str:
+        """The file that holds the evaluator, as the target sees it."""
+        return self.module_map.file_path or self.module_map.path
+
+
+@dataclass(frozen=True, slots=True)
+class NotSupported:
+    """Why a process has no interpreter whose frames can be read, as a clause without a full stop.
+
+    final: nothing that the process may still map would change it.
+    """
+
+    reason: str
+    final: bool
+
+
+class _FileIdentity(NamedTuple):
+    device: int
+    inode: int
+    modified_ns: int
+    size: int
+
+
+_files: dict[_FileIdentity, PythonFile | None] = {}
+
+
+def find_interpreter(
+    process: TargetProcess, maps: Iterable[MapLine]
+) -> FoundInterpreter | NotSupported:
+    """The CPython of a process, from its maps (all, or the executable ones).
+
+    Reads the ELF files once per file; asked again, it only reads the process' memory.
+    """
+    lines = _one_line_per_file(maps)
+    for line in lines:
+        if _PYPY_NAME.match(_name(line)):
+            return NotSupported("it runs PyPy, which is not supported", final=True)
+    found: list[FoundInterpreter | NotSupported] = []
+    for line, file in _python_files(process, lines):
+        answer = _inspect(process, line, file, lines)
+        if isinstance(answer, FoundInterpreter) and answer.ready:
+            return answer
+        found.append(answer)
+    if found:
+        return found[0]
+    return _unrecognised(lines)
+
+
+def _one_line_per_file(maps: Iterable[MapLine]) -> list[MapLine]:
+    """One mapping of each mapped file, the first executable one if there is any."""
+    chosen: dict[tuple[int, int], MapLine] = {}
+    for line in maps:
+        if line.file_path is not None:
+            key = (line.device, line.inode)
+            if key not in chosen or (line.executable and not chosen[key].executable):
+                chosen[key] = line
+    return list(chosen.values())
+
+
+def _python_files(
+    process: TargetProcess, lines: list[MapLine]
+) -> Iterator[tuple[MapLine, PythonFile]]:
+    """The files with a CPython in them: the program, libpython*, and only without these, any."""
+    exe = process.exe_identity()
+    likely: list[MapLine] = []
+    others: list[MapLine] = []
+    for line in lines:
+        is_exe = exe is not None and line.inode == exe[1] and line.path == exe[2]
+        (likely if is_exe or _LIBPYTHON.match(_name(line)) else others).append(line)
+    any_found = False
+    for line in likely:
+        file = _python_file(process.open_path(line), search=False)
+        if file is not None:
+            any_found = True
+            yield line, file
+    if any_found:
+        return
+    for line in others:
+        if line.executable:
+            file = _python_file(process.open_path(line), search=True)
+            if file is not None:
+                yield line, file
+
+
+def _python_file(path: str, search: bool) -> PythonFile | None:
+    """What the file says, remembered by its identity.
+
+    search: look for the runtime's name in the bytes first, which takes a fraction of reading the
+    ELF structure.
+    """
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(info.st_mode):
+        return None
+    identity = _FileIdentity(info.st_dev, info.st_ino, info.st_mtime_ns, info.st_size)
+    if identity not in _files:
+        if len(_files) >= _CACHE_LIMIT:
+            _files.clear()
+        _files[identity] = None
+        with contextlib.suppress(OSError, BadElf):
+            if not search or _mentions_runtime(path):
+                with open_elf(path) as elf:
+                    _files[identity] = read_python_file(elf)
+    return _files[identity]
+
+
+def _mentions_runtime(path: str) -> bool:
+    with open(path, "rb") as file:
+        return RUNTIME_SYMBOL + b"\0" in file.read(_SEARCH_LIMIT)
+
+
+def _inspect(
+    process: TargetProcess, line: MapLine, file: PythonFile, lines: list[MapLine]
+) -> FoundInterpreter | NotSupported:
+    if file.version is None:
+        return _unsupported_version(_named_version([line, *lines]))
+    layout = _layout(file, file.version)
+    if isinstance(layout, NotSupported):
+        return layout
+    name = f"CPython {file.version.major}.{file.version.minor}"
+    bias = file.bias(line)
+    if bias is None:
+        return NotSupported(f"the file of its {name} is not mapped as it states", final=False)
+    if file.code_type is None:
+        return NotSupported(f"its {name} was stripped of the symbol PyCode_Type", final=True)
+    runtime = bias + file.runtime
+    interp_head = runtime + layout.runtime_interpreters_head
+    for _ in range(_ATTEMPTS):
+        walk = walk_thread_states(process.read, interp_head, layout, _WALK_LIMIT)
+        if walk.sound:
+            break
+    else:
+        return NotSupported(
+            f"its {name} keeps its state elsewhere than the usual builds do"
+            " (a debug or a patched build?)",
+            final=False,
+        )
+    key = _autotss_key(process, runtime, layout)
+    return FoundInterpreter(
+        version=(file.version.major, file.version.minor, file.version.micro),
+        module_map=line,
+        load_bias=bias,
+        layout=layout,
+        runtime=runtime,
+        code_type=bias + file.code_type,
+        interp_head=interp_head,
+        autotss_key=key,
+        tss_slot_offset=find_tss_slot(process.read, walk.states, key),
+        evaluator=file.evaluator,
+        text=(bias + file.text[0], bias + file.text[1]),
+        trampoline=file.trampoline,
+        ready=bool(walk.states),
+    )
+
+
+def _layout(file: PythonFile, version: Version) -> Layout | NotSupported:
+    if version.row not in SUPPORTED:
+        return _unsupported_version(version.row)
+    name = f"CPython {version.major}.{version.minor}"
+    if not version.settled:
+        return NotSupported(f"it runs a pre-release of {name}, which is not supported", final=True)
+    if version.row in COMPILED:
+        return COMPILED[version.row]
+    if file.debug_offsets is None:
+        return NotSupported(f"its {name} lacks the usual table of its own offsets", final=True)
+    if file.debug_offsets.free_threaded:
+        return NotSupported(
+            f"it runs the free-threaded build of {name}, which is not supported yet", final=True
+        )
+    layout = layout_from_debug_offsets(file.debug_offsets, SUPPLEMENTS[version.row])
+    if layout is None:
+        return NotSupported(f"its {name} differs from the builds that are known", final=True)
+    return layout
+
+
+def _autotss_key(process: TargetProcess, runtime: int, layout: Layout) -> int | None:
+    if layout.runtime_autotss_key is None:
+        return None
+    data = process.read(runtime + layout.runtime_autotss_key, 4)
+    return None if data is None else int.from_bytes(data, "little")
+
+
+def _unrecognised(lines: list[MapLine]) -> NotSupported:
+    """No file has a `_PyRuntime`: a Python before 3.7 by its name, or none at all."""
+    named = _named_version([line for line in lines if _PYTHON_NAME.match(_name(line))])
+    if named is not None:
+        return _unsupported_version(named)
+    return NotSupported("it runs no CPython", final=False)
+
+
+def _unsupported_version(version: tuple[int, int | None] | None) -> NotSupported:
+    supported = ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED)
+    if version is None:
+        what = "a CPython that does not state its version"
+    elif version[0] < 3:
+        what = "Python 2" if version[1] is None else f"Python {version[0]}.{version[1]}"
+        return NotSupported(f"it runs {what}, which is not supported", final=True)
+    else:
+        what = "CPython " + ".".join(str(part) for part in version if part is not None)
+    return NotSupported(
+        f"it runs {what}, which is not supported yet (supported: {supported})", final=True
+    )
+
+
+def _named_version(lines: list[MapLine]) -> tuple[int, int | None] | None:
+    """The version that file names tell: libpython3.9.so.1.0, python3.9, .../python3.9/..."""
+    for line in lines:
+        named = _PYTHON_NAME.match(_name(line))
+        if named is not None and named[2] is not None:
+            return int(named[1]), int(named[2])
+    for line in lines:
+        folder = _LIBRARY_FOLDER.search(line.file_path or "")
+        if folder is not None:
+            return int(folder[1]), int(folder[2])
+    return None
+
+
+def _name(line: MapLine) -> str:
+    return os.path.basename(line.file_path or "")

@@ -1,0 +1,164 @@
+"""What the ELF file that holds a CPython says of itself, without a process."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from mixstack.elf import Elf, LoadSegment
+from mixstack.target.debug_offsets import MAX_SIZE, DebugOffsets, parse_debug_offsets
+from mixstack.target.layouts import Minor
+from mixstack.target.maps import MapLine, load_bias
+
+RUNTIME_SYMBOL: Final = b"_PyRuntime"
+_STUB_START: Final = b"_Py_trampoline_func_start"
+_STUB_END: Final = b"_Py_trampoline_func_end"
+_STUB_MAX: Final = 256
+_WANTED: Final = (
+    RUNTIME_SYMBOL,
+    b"Py_Version",
+    b"PyCode_Type",
+    b"_PyEval_EvalFrameDefault",
+    _STUB_START,
+    _STUB_END,
+)
+_SYMBOL: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym: name info other shndx value size
+_RELEASE_CANDIDATE: Final = 0xC  # the lowest release level whose layout is settled; PY_VERSION_HEX
+
+
+class ElfSymbol(NamedTuple):
+    """A defined symbol: the file's own address, size in bytes (0: not stated)."""
+
+    address: int
+    size: int
+
+
+class Version(NamedTuple):
+    """PY_VERSION_HEX taken apart. `settled`: a release or a candidate, not an alpha or beta."""
+
+    major: int
+    minor: int
+    micro: int
+    settled: bool
+
+    @property
+    def row(self) -> Minor:
+        return self.major, self.minor
+
+
+@dataclass(frozen=True, slots=True)
+class PythonFile:
+    """An ELF file with a CPython in it; every address is the file's own.
+
+    runtime: `_PyRuntime`; code_type: `PyCode_Type`; evaluator: the range that the symbol
+    `_PyEval_EvalFrameDefault` covers; text: from the first executable segment to the last's end.
+    trampoline: the machine code that perf trampolines are copies of (3.12+; Python/asm_trampoline.S).
+    version is None before 3.11, which does not state it.
+    """
+
+    runtime: int
+    code_type: int | None
+    version: Version | None
+    evaluator: tuple[int, int] | None
+    debug_offsets: DebugOffsets | None
+    text: tuple[int, int]
+    segments: tuple[LoadSegment, ...]
+    trampoline: bytes | None
+
+    def bias(self, line: MapLine) -> int | None:
+        """Load bias of the mapping that shows this file."""
+        return load_bias(
+            (
+                (s.vaddr, s.offset, s.file_size)
+                for s in self.segments
+                if s.executable == line.executable
+            ),
+            line,
+        )
+
+
+def read_python_file(elf: Elf) -> PythonFile | None:
+    """The CPython in an ELF file, or None if it holds none (or only uses another file's)."""
+    symbols = find_symbols(elf, _WANTED)
+    section = elf.section(".PyRuntime")
+    if RUNTIME_SYMBOL in symbols:
+        runtime = symbols[RUNTIME_SYMBOL].address
+    elif section is not None:
+        runtime = section.vaddr
+    else:
+        return None
+    offsets = parse_debug_offsets(elf.read(runtime, MAX_SIZE))
+    code_type = symbols.get(b"PyCode_Type")
+    loop = symbols.get(b"_PyEval_EvalFrameDefault")
+    text = [s for s in elf.segments if s.executable]
+    return PythonFile(
+        runtime=runtime,
+        code_type=code_type.address if code_type else None,
+        version=_version(elf, symbols.get(b"Py_Version"), offsets),
+        evaluator=(loop.address, loop.address + loop.size) if loop and loop.size else None,
+        debug_offsets=offsets,
+        text=(
+            min((s.vaddr for s in text), default=0),
+            max((s.vaddr + s.memory_size for s in text), default=0),
+        ),
+        segments=elf.segments,
+        trampoline=_trampoline(elf, symbols.get(_STUB_START), symbols.get(_STUB_END)),
+    )
+
+
+def _trampoline(elf: Elf, start: ElfSymbol | None, end: ElfSymbol | None) -> bytes | None:
+    if start is None or end is None or not 0 < end.address - start.address <= _STUB_MAX:
+        return None
+    return elf.read(start.address, end.address - start.address)
+
+
+def find_symbols(elf: Elf, wanted: Collection[bytes]) -> dict[bytes, ElfSymbol]:
+    """The defined symbols with these names, from .dynsym and, for what is not there, .symtab.
+
+    Only the wanted names are searched in the string table, and then their offsets in the symbol
+    table: a table of 15,000 symbols takes milliseconds.
+    """
+    found: dict[bytes, ElfSymbol] = {}
+    for table_name in (".dynsym", ".symtab"):
+        missing = [name for name in wanted if name not in found]
+        table = elf.section(table_name)
+        if not missing or table is None:
+            continue
+        strings = elf.section_at(table.link)
+        if strings is None:
+            continue
+        names = _offsets_of(bytes(strings.data), missing)
+        if not names:
+            continue
+        usable = len(table.data) // _SYMBOL.size * _SYMBOL.size
+        for at, _, _, section_index, value, size in _SYMBOL.iter_unpack(table.data[:usable]):
+            if at in names and section_index:  # 0: defined in another file
+                found.setdefault(names[at], ElfSymbol(value, size))
+    return found
+
+
+def _offsets_of(strings: bytes, wanted: Collection[bytes]) -> dict[int, bytes]:
+    """Where in a string table each wanted name begins. A name may be the tail of a longer one."""
+    offsets = {}
+    for name in wanted:
+        at = strings.find(name + b"\0")
+        while at >= 0:
+            offsets[at] = name
+            at = strings.find(name + b"\0", at + 1)
+    return offsets
+
+
+def _version(elf: Elf, symbol: ElfSymbol | None, offsets: DebugOffsets | None) -> Version | None:
+    """From the constant `Py_Version` (3.11+), else from the table of offsets (3.13+)."""
+    number = int.from_bytes(elf.read(symbol.address, 4), "little") if symbol else 0
+    number = number or (offsets.version_hex if offsets else 0)
+    if not number:
+        return None
+    return Version(
+        number >> 24,
+        number >> 16 & 0xFF,
+        number >> 8 & 0xFF,
+        number >> 4 & 0xF >= _RELEASE_CANDIDATE,
+    )

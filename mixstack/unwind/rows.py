@@ -1,0 +1,121 @@
+"""The table that the probe searches: 8-byte rows, and a page index over them.
+
+The bit layout is that of `enum ms_row_kind` and `struct ms_page` in bpf/mixstack.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections import Counter
+from itertools import repeat
+from operator import rshift
+from typing import NamedTuple
+
+from mixstack.bpf import wire
+from mixstack.bpf.wire import PAGE_SHIFT, PAGE_SIZE, RowKind
+
+PC_MASK = 0xFFFFFFFF
+CFA_SHIFT = 32
+RBP_SHIFT = 48
+KIND_SHIFT = 60
+CFA_LIMIT = 1 << 15  # |cfa_offset| / 8 is below this
+RBP_LIMIT = 1 << 11  # |rbp| / 8 is below this; its most negative value is RBP_AT_RBP
+
+RBP_AT_RBP = wire.RBP_AT_RBP * 8
+"""`Row.rbp`: the caller's rbp is saved where rbp points."""
+
+_UNSCALED = frozenset({RowKind.PLT})  # kinds whose offset is stored as it is, not divided by 8
+
+
+class Row(NamedTuple):
+    """How to leave a function from `pc` on, up to the next row's pc.
+
+    pc: bytes from the table's base. cfa_offset: bytes (for PLT: the threshold). rbp: where the
+    caller's rbp is saved, bytes from the CFA; None: rbp is unchanged; or `RBP_AT_RBP`.
+    """
+
+    pc: int
+    kind: RowKind
+    cfa_offset: int = 0
+    rbp: int | None = None
+
+
+class UnwindTable(NamedTuple):
+    """The unwind rules of one file.
+
+    base: the file's own address that row pc 0 stands for. rows: u64 little-endian, sorted by pc,
+    the first at pc 0. pages: per 256 bytes from base on, u32 index of the last row at or before the
+    page's first byte, and u32 count of rows that begin behind that byte: a search of
+    rows[index] ... rows[index + count], both included, finds every pc of the page.
+    """
+
+    base: int
+    rows: bytes
+    pages: bytes
+
+
+def pack_row(row: Row) -> int:
+    """The row as a u64. Raises ValueError if a number does not fit."""
+    scale = 1 if row.kind in _UNSCALED else 8
+    cfa, cfa_rest = divmod(row.cfa_offset, scale)
+    rbp, rbp_rest = divmod(row.rbp or 0, 8)
+    if cfa_rest or rbp_rest or row.rbp == 0:
+        raise ValueError(f"{row}: an offset is no multiple of 8, or rbp is saved at the CFA itself")
+    if not (
+        0 <= row.pc <= PC_MASK
+        and -CFA_LIMIT <= cfa < CFA_LIMIT
+        and (-RBP_LIMIT < rbp < RBP_LIMIT or row.rbp == RBP_AT_RBP)
+    ):
+        raise ValueError(f"{row}: out of range")
+    return (
+        row.kind << KIND_SHIFT | (rbp & 0xFFF) << RBP_SHIFT | (cfa & 0xFFFF) << CFA_SHIFT | row.pc
+    )
+
+
+def unpack_row(word: int) -> Row:
+    """The row that a u64 stands for. Raises ValueError for a kind that there is not."""
+    kind = RowKind(word >> KIND_SHIFT)
+    cfa = _signed(word >> CFA_SHIFT & 0xFFFF, 16)
+    rbp = _signed(word >> RBP_SHIFT & 0xFFF, 12)
+    scale = 1 if kind in _UNSCALED else 8
+    return Row(word & PC_MASK, kind, cfa * scale, rbp * 8 if rbp else None)
+
+
+def index_pages(rows: array[int], size: int) -> bytes:
+    """The page index over `rows` (sorted, the first at pc 0) for `size` bytes of code."""
+    halves = array("I")
+    halves.frombytes(rows.tobytes())
+    pcs = halves[0::2]
+    begin = Counter(map(rshift, pcs, repeat(PAGE_SHIFT)))  # rows by page
+    at_first_byte = {pc >> PAGE_SHIFT for pc in pcs if not pc & (PAGE_SIZE - 1)}
+    pages = array("I")
+    before = 0
+    for page in range((size + PAGE_SIZE - 1) >> PAGE_SHIFT):
+        count = begin.get(page, 0)
+        first = page in at_first_byte
+        pages.append(before - 1 + first)
+        pages.append(count - first)
+        before += count
+    return pages.tobytes()
+
+
+def find_row(table: UnwindTable, vaddr: int) -> Row | None:
+    """The row for a file's own address, searched as the probe does; None outside of the table."""
+    pc = vaddr - table.base
+    if not 0 <= pc < len(table.pages) // 8 << PAGE_SHIFT:
+        return None
+    low, count = struct.unpack_from("<II", table.pages, (pc >> PAGE_SHIFT) * 8)
+    high = low + count
+    while low < high:
+        middle = (low + high + 1) // 2
+        (row_pc,) = struct.unpack_from("<I", table.rows, middle * 8)
+        if row_pc <= pc:
+            low = middle
+        else:
+            high = middle - 1
+    return unpack_row(*struct.unpack_from("<Q", table.rows, low * 8))
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value

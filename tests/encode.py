@@ -1,0 +1,53 @@
+"""The way back: `model.Sample` to the bytes that the probe would have sent, for tests."""
+
+from __future__ import annotations
+
+import struct
+
+from mixstack.bpf.wire import TAG_SHIFT, ChainEntry, EntryKind, NativeEntry, SampleFlag, SampleHead
+from mixstack.model import NativeFrame, PythonFrame, Sample, Segment
+
+
+def encode_sample(sample: Sample) -> bytes:
+    """One record: `struct ms_sample` and its three arrays, innermost first."""
+    stack = sample.stack
+    chain = [entry for segment in reversed(stack.segments) for entry in _chain_entries(segment)]
+    head = SampleHead(
+        record=1,
+        flags=SampleFlag.TORN if stack.torn else 0,
+        time_ns=sample.time_ns,
+        pid=sample.pid,
+        tid=sample.tid,
+        cpu=sample.cpu,
+        n_kernel=len(stack.kernel),
+        n_chain=len(chain),
+        n_native=len(stack.native),
+        native_end=stack.native_end,
+        chain_end=stack.chain_end,
+        sp=stack.stack_pointer or 0,
+        end_pc=stack.end_pc or 0,
+        comm=sample.thread_name.encode("utf-8", "surrogateescape"),
+    )
+    kernel = struct.pack(f"<{len(stack.kernel)}Q", *reversed(stack.kernel))
+    native = (_native_entry(frame) for frame in reversed(stack.native))
+    return b"".join((bytes(head), kernel, *map(bytes, chain), *map(bytes, native)))
+
+
+def _chain_entries(segment: Segment) -> list[ChainEntry]:
+    entries = [_python_entry(frame) for frame in reversed(segment.frames)]
+    if segment.marker is not None:
+        entries.append(ChainEntry(address=segment.marker | EntryKind.MARKER << TAG_SHIFT))
+    return entries
+
+
+def _python_entry(frame: PythonFrame) -> ChainEntry:
+    kind = EntryKind.INCOMPLETE if frame.incomplete else EntryKind.FRAME
+    return ChainEntry(
+        address=frame.code.address | kind << TAG_SHIFT,
+        offset=frame.offset,
+        fingerprint=frame.code.fingerprint,
+    )
+
+
+def _native_entry(frame: NativeFrame) -> NativeEntry:
+    return NativeEntry(pc=(frame.pc or 0) | frame.step << TAG_SHIFT, cfa=frame.cfa)

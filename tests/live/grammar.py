@@ -1,0 +1,282 @@
+"""Legal stacks, written down as a small regular grammar over frames and checked by an automaton.
+
+A grammar is a list of rules, one `name = pattern` per line (an indented line goes on with the one
+above, `#` begins a comment); `stack` is where it starts. Words of a pattern, divided by blanks:
+
+    py:work               a Python frame of the program's own file, by qualname; `*` stands for any text
+    py:json/decoder.py:*  a Python frame of another file: `FILE:QUALNAME`, where FILE ends the path
+    c:list_sort,@_json*   one native frame: by symbol, or by `@module`
+    c:*                   any number of native frames
+    k:*                   one or more kernel frames
+    mark:truncated        a mark, by the name of its MarkReason
+    ( ... )  ( ... )?  ( ... )*  ( ... )+  |  and the name of another rule, which must stand above it
+
+What is legal is more than the patterns themselves, because a sample comes at any moment: every
+beginning of a described stack is legal once it holds a Python frame, and after it may follow the C
+that this frame runs, then the kernel. Nothing else is: no Python frame without its native parents,
+no kernel frame below user code, no mark that was not written down.
+
+A stripped module has no names for its static functions. There an unnamed frame may stand for any
+`c:` word, and may stand between two frames as well (it may be plumbing that could not be hidden).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from mixstack.model import Frame, FrameKind, MarkReason
+
+BUILT_IN = """
+entry = c:_start ( c:__libc_start*,@libc.so* )+ ( c:main )?
+root = entry py:<module>
+pthread = ( c:*clone3,start_thread,@libc.so* )+
+thread = pthread py:threading.py:Thread._bootstrap py:threading.py:Thread._bootstrap_inner
+         py:threading.py:Thread.run
+"""
+
+
+class Verdict(enum.Enum):
+    """`FULL`: a described stack to its end. `PREFIX`: legal, but the behaviour was not reached."""
+
+    FULL = "full"
+    PREFIX = "prefix"
+    OUTSIDE = "outside"
+
+
+class BadGrammar(ValueError):
+    """The text of a grammar is wrong; the message says where."""
+
+
+class Word(NamedTuple):
+    """One frame of a pattern. `choices`: (file or module pattern or None, name pattern or None)."""
+
+    kind: FrameKind
+    choices: tuple[tuple[re.Pattern[str] | None, re.Pattern[str] | None], ...]
+
+    def admits(self, frame: Frame, stripped: Collection[str]) -> bool:
+        if frame.kind is not self.kind:
+            return False
+        if frame.kind is FrameKind.NATIVE and is_nameless(frame, stripped):
+            return True
+        name = bare_symbol(frame.name) if frame.kind is FrameKind.NATIVE else frame.name
+        return any(
+            (file is None or (frame.file is not None and file.fullmatch(frame.file) is not None))
+            and (pattern is None or pattern.fullmatch(name) is not None)
+            for file, pattern in self.choices
+        )
+
+
+class Match(NamedTuple):
+    """A verdict, and how many frames from the root were matched before the leaf's C and kernel."""
+
+    verdict: Verdict
+    matched: int
+
+
+class Grammar:
+    """The automaton of a grammar's `stack` rule.
+
+    `own_file`: the file that `py:NAME` means. Raises BadGrammar.
+    """
+
+    def __init__(self, text: str, own_file: str) -> None:
+        rules: dict[str, list[str]] = {}
+        for name, pattern in _rules(BUILT_IN + "\n" + text):
+            words: list[str] = []
+            for word in pattern.split():
+                words += ["(", *rules[word], ")"] if word in rules else [word]
+            rules[name] = words
+        if "stack" not in rules:
+            raise BadGrammar("there is no rule `stack`")
+        self._own_file = own_file
+        self._edges: list[list[tuple[Word, int]]] = []
+        self._skips: list[list[int]] = []
+        self._words = rules["stack"]
+        self._next = 0
+        self._start, self._accept = self._alternatives()
+        if self._next != len(self._words):
+            raise BadGrammar(f"unexpected {self._words[self._next]!r}")
+
+    def match(self, frames: Sequence[Frame], stripped: Collection[str] = ()) -> Match:
+        """Frames outermost first, plumbing removed; `stripped`: paths of modules without symbols."""
+        states = self._closure({self._start})
+        python_seen = False
+        verdict, matched = Verdict.OUTSIDE, 0
+        leaf_from = _leaf_start(frames)
+        for index in range(len(frames) + 1):
+            if not states:
+                break
+            matched = index
+            complete = self._accept in states
+            if index >= leaf_from and (complete or python_seen) and verdict is not Verdict.FULL:
+                verdict = Verdict.FULL if complete else Verdict.PREFIX
+            if index < len(frames):
+                states = self._step(states, frames[index], stripped)
+                python_seen = python_seen or frames[index].kind is FrameKind.PYTHON
+        return Match(verdict, matched)
+
+    def _step(self, states: set[int], frame: Frame, stripped: Collection[str]) -> set[int]:
+        after = {
+            target
+            for state in states
+            for word, target in self._edges[state]
+            if word.admits(frame, stripped)
+        }
+        after = self._closure(after)
+        if frame.kind is FrameKind.NATIVE and is_nameless(frame, stripped):
+            after |= states
+        return after
+
+    def _closure(self, states: set[int]) -> set[int]:
+        reached, pending = set(states), list(states)
+        while pending:
+            for target in self._skips[pending.pop()]:
+                if target not in reached:
+                    reached.add(target)
+                    pending.append(target)
+        return reached
+
+    # --- the parser: recursive descent, each method returns (entry, exit) of its part -------------
+
+    def _state(self) -> int:
+        self._edges.append([])
+        self._skips.append([])
+        return len(self._edges) - 1
+
+    def _alternatives(self) -> tuple[int, int]:
+        entry, exit_ = self._state(), self._state()
+        while True:
+            first, last = self._sequence()
+            self._skips[entry].append(first)
+            self._skips[last].append(exit_)
+            if self._peek() != "|":
+                return entry, exit_
+            self._next += 1
+
+    def _sequence(self) -> tuple[int, int]:
+        entry = last = self._state()
+        while (word := self._peek()) is not None and word != "|" and not word.startswith(")"):
+            self._next += 1
+            first, end = self._group() if word == "(" else self._single(word)
+            self._skips[last].append(first)
+            last = end
+        return entry, last
+
+    def _group(self) -> tuple[int, int]:
+        first, last = self._alternatives()
+        closing = self._peek()
+        if closing not in (")", ")?", ")*", ")+"):
+            raise BadGrammar("a ( is not closed")
+        self._next += 1
+        entry, exit_ = self._state(), self._state()
+        self._skips[entry].append(first)
+        self._skips[last].append(exit_)
+        if closing in (")?", ")*"):
+            self._skips[entry].append(exit_)
+        if closing in (")*", ")+"):
+            self._skips[last].append(first)
+        return entry, exit_
+
+    def _single(self, text: str) -> tuple[int, int]:
+        entry, exit_ = self._state(), self._state()
+        word = parse_word(text, self._own_file)
+        self._edges[entry].append((word, exit_))
+        if text in ("c:*", "k:*"):
+            self._skips[exit_].append(entry)
+        if text == "c:*":
+            self._skips[entry].append(exit_)
+        return entry, exit_
+
+    def _peek(self) -> str | None:
+        return self._words[self._next] if self._next < len(self._words) else None
+
+
+def parse_word(text: str, own_file: str) -> Word:
+    """`py:a,file.py:b`, `c:symbol,@module`, `k:symbol` or `mark:reason`. Raises BadGrammar."""
+    prefix, colon, rest = text.partition(":")
+    if not colon or not rest:
+        raise BadGrammar(f"neither a frame nor a rule above: {text!r}")
+    parts = rest.split(",")
+    if prefix == "py":
+        choices = []
+        for part in parts:
+            file, divider, name = part.rpartition(":")
+            path = file if file[:1] in ("<", "/", "*") else "*/" + file
+            choices.append((_glob(path if divider else own_file), _glob(name)))
+        return Word(FrameKind.PYTHON, tuple(choices))
+    if prefix == "c":
+        return Word(
+            FrameKind.NATIVE,
+            tuple(
+                (_glob("*/" + part[1:]), None) if part.startswith("@") else (None, _glob(part))
+                for part in parts
+            ),
+        )
+    if prefix == "k":
+        return Word(FrameKind.KERNEL, tuple((None, _glob(part)) for part in parts))
+    if prefix == "mark":
+        try:
+            return Word(
+                FrameKind.MARK,
+                # a cut may say where: "[unwinding stopped] in libfoo.so"
+                tuple((None, _glob(MarkReason[part.upper()].value + "*")) for part in parts),
+            )
+        except KeyError as unknown:
+            raise BadGrammar(f"no such mark: {unknown.args[0].lower()!r}") from None
+    raise BadGrammar(f"unknown kind of frame: {text!r}")
+
+
+def bare_symbol(name: str) -> str:
+    """A symbol without the suffixes that a compiler adds to a copy (`.constprop.0`, ` [clone ...]`)."""
+    return name.split(" [", 1)[0].split(".", 1)[0]
+
+
+def is_nameless(frame: Frame, stripped: Collection[str]) -> bool:
+    return not frame.resolved and frame.file in stripped
+
+
+def bare_evaluators(frames: Sequence[Frame]) -> int:
+    """How many evaluators that are not the innermost hold no Python frame; plumbing included.
+
+    One that is about to return has lost its frame already and may still run a finalizer; anywhere
+    else it means that Python frames were lost or put in the wrong slot.
+    """
+    evaluators = [
+        i
+        for i, frame in enumerate(frames)
+        if frame.kind is FrameKind.NATIVE and bare_symbol(frame.name) == "_PyEval_EvalFrameDefault"
+    ]
+    return sum(frames[i + 1].kind is not FrameKind.PYTHON for i in evaluators[:-1])
+
+
+def _leaf_start(frames: Sequence[Frame]) -> int:
+    """The first index from which on there are only native frames, then only kernel frames."""
+    index = len(frames)
+    while index and frames[index - 1].kind is FrameKind.KERNEL:
+        index -= 1
+    while index and frames[index - 1].kind is FrameKind.NATIVE:
+        index -= 1
+    return index
+
+
+def _rules(text: str) -> list[tuple[str, str]]:
+    rules: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        line = re.sub(r"(^|\s)#.*", "", line).rstrip()
+        if not line:
+            continue
+        if line[0].isspace() and rules:
+            rules[-1] = (rules[-1][0], f"{rules[-1][1]} {line}")
+            continue
+        name, equals, pattern = line.partition(" = ")
+        if not equals:
+            raise BadGrammar(f"not a rule: {line!r}")
+        rules.append((name.strip(), pattern))
+    return rules
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

@@ -1,0 +1,173 @@
+"""Starts target programs, records them with the real command, and joins what was recorded.
+
+Every process that is started here is ended here, by its pid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from elftools.elf.elffile import ELFFile
+from mixstack.capture.reader import Capture, read_capture
+from mixstack.merge.splice import splice
+from mixstack.model import Fit, Frame, FrameKind, MergedStack, Sample
+from mixstack.symbolize.names import Namer
+
+
+
+MIXSTACK = (sys.executable, "-m", "mixstack.cli.main")
+LONGEST_LIFE_S = 120  # a target outlives even a killed test run by no more than this
+
+
+class Target(NamedTuple):
+    """A running target that has said "ready"."""
+
+    process: subprocess.Popen[str]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+class Stack(NamedTuple):
+    """One sample, joined and named: `full` with the interpreter's plumbing, `frames` without."""
+
+    sample: Sample
+    merged: MergedStack
+    full: tuple[Frame, ...]
+    frames: tuple[Frame, ...]
+
+
+def _limit_life() -> None:
+    signal.alarm(LONGEST_LIFE_S)  # survives the exec
+
+
+def program(name: str) -> Path:
+    return PROGRAMS / f"{name}.py"
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str | Path], *, ready: str = "ready") -> Iterator[Target]:
+    """Starts a command, waits until it prints `ready`, and kills it at the end of the block."""
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_limit_life,
+    )
+    assert process.stdout is not None
+    try:
+        if ready:
+            wait_for_line(process, ready)
+        yield Target(process)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def wait_for_line(process: subprocess.Popen[str], line: str, timeout_s: float = 20) -> None:
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], timeout_s)
+    got = process.stdout.readline().strip() if readable else "nothing"
+    assert got == line, f"the target said {got!r} instead of {line!r}"
+
+
+def run_mixstack(
+    *arguments: str | Path, timeout_s: float = 60, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*MIXSTACK, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def record(pid: int, output: Path, *, seconds: float = 0.7, rate_hz: int = 1999) -> Capture:
+    """Records a running process with the command; fails with what it said."""
+    done = run_mixstack(
+        "record", "-p", str(pid), "-d", str(seconds), "-r", str(rate_hz), "-o", output
+    )
+    assert done.returncode == 0, done.stderr
+    capture = read_capture(str(output))
+    assert capture.complete, capture.problem
+    return capture
+
+
+def stacks(capture: Capture) -> Iterator[Stack]:
+    """Every sample of a capture, in order of time. Equal stacks are joined and named once."""
+    namer = Namer(capture)
+    known: dict[tuple[int, int, int], tuple[object, MergedStack, tuple[Frame, ...]]] = {}
+    for sample in capture.samples():
+        generation = namer.generation(sample.pid, sample.time_ns)
+        key = (sample.pid, id(sample.stack), generation)
+        if key not in known:
+            merged = splice(sample.stack)
+            full = tuple(
+                namer.frame(sample.pid, sample.time_ns, item) for item in merged.items
+            )
+            known[key] = (sample.stack, merged, full)  # the key's id lives as long as its stack
+        _, merged, full = known[key]
+        yield Stack(sample, merged, full, tuple(f for f in full if not f.plumbing))
+
+
+def nameless_modules(capture: Capture) -> frozenset[str]:
+    """Paths of the interpreters' files that are stripped: only exported functions have names."""
+    paths = {
+        capture.modules[process.interpreter.module_id].path
+        for process in capture.processes.values()
+        if process.interpreter is not None
+    }
+    return frozenset(path for path in paths if _is_stripped(path))
+
+
+def _is_stripped(path: str) -> bool:
+    with open(path, "rb") as file:
+        return ELFFile(file).get_section_by_name(".symtab") is None
+
+
+def good_fit(fit: Fit) -> bool:
+    return fit in (Fit.EXACT, Fit.RESYNCED, Fit.NATIVE_ONLY)
+
+
+def show(frames: Sequence[Frame]) -> str:
+    """A stack for a failure message, outermost first."""
+    letters = {
+        FrameKind.PYTHON: "py",
+        FrameKind.NATIVE: "c ",
+        FrameKind.KERNEL: "k ",
+        FrameKind.MARK: "--",
+    }
+    return "\n".join(
+        f"  {letters[f.kind]} {f.name}" + (f"  ({f.file}:{f.line})" if f.line else f"  [{f.file}]")
+        for f in frames
+    )
+
+
+def until(condition: object, timeout_s: float = 10) -> None:
+    """Waits until a callable is true; fails after `timeout_s`."""
+    assert callable(condition)
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def as_nobody() -> None:
+    """For preexec_fn: give up every privilege."""
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)

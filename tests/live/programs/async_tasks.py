@@ -1,0 +1,36 @@
+"""asyncio: two tasks that take turns; the loop is Python, the step of a task is C.
+
+loop = py:asyncio/runners.py:run py:asyncio/runners.py:Runner.run
+       py:asyncio/base_events.py:BaseEventLoop.run_until_complete
+       py:asyncio/base_events.py:BaseEventLoop.run_forever
+       py:asyncio/base_events.py:BaseEventLoop._run_once
+nap = py:asyncio/tasks.py:sleep ( py:asyncio/tasks.py:__sleep0 )?
+again = py:asyncio/base_events.py:BaseEventLoop.call_soon ( py:asyncio/*:* )*
+step = ( c:context_run*,_PyContext_Run* )? ( c:@_asyncio* )+ ( py:turn py:busy | py:turn nap | again )
+stack = root loop
+        ( py:selectors.py:* | py:asyncio/base_events.py:* | py:asyncio/events.py:Handle._run step )
+"""
+
+import asyncio
+
+
+def busy(number):
+    for bit in range(100):
+        number ^= bit
+    return number
+
+
+async def turn():
+    while True:
+        for number in range(10):
+            busy(number)
+        await asyncio.sleep(0)
+
+
+async def main():
+    tasks = [asyncio.create_task(turn()) for _ in range(2)]
+    print("ready", flush=True)
+    await asyncio.gather(*tasks)
+
+
+asyncio.run(main())

@@ -1,0 +1,28 @@
+"""C recursion deeper than a sample holds, with Python at both ends.
+
+back = ( c:@libffi* )+ ( c:@_ctypes* )+
+stack = py:<module> py:work mark:truncated ( c:descend )+ back py:visit
+      | mark:truncated py:<module> py:work ( c:descend )+ back py:visit
+"""
+
+import ctypes
+import sys
+
+
+@ctypes.CFUNCTYPE(None)
+def visit():
+    value = 0
+    for bit in range(100_000):
+        value ^= bit
+
+
+HELPER = ctypes.CDLL(sys.argv[1])
+
+
+def work():
+    HELPER.descend(visit, 400)
+
+
+print("ready", flush=True)
+while True:
+    work()

@@ -1,0 +1,39 @@
+"""exec, eval and a class body: code that is called by C, not as a function.
+
+stack = root py:work
+        ( c:builtin_exec* py:<executed>:<module>
+        | c:builtin_eval* py:<evaluated>:<module> py:spend
+        | py:define c:builtin___build_class__ py:define.<locals>.Body )
+"""
+
+EXECUTED = compile(
+    "value = 0\nfor bit in range(100): value ^= bit", filename="<executed>", mode="exec"
+)
+EVALUATED = compile("spend(100)", filename="<evaluated>", mode="eval")
+
+
+def spend(times):
+    value = 0
+    for bit in range(times):
+        value ^= bit
+    return value
+
+
+def define():
+    class Body:
+        value = 0
+        for bit in range(100):
+            value ^= bit
+
+    return Body
+
+
+def work():
+    exec(EXECUTED, {})
+    eval(EVALUATED)
+    define()
+
+
+print("ready", flush=True)
+while True:
+    work()

@@ -1,0 +1,38 @@
+"""__getattr__, a property and __setattr__: Python behind what looks like a load or a store.
+
+look = ( c:PyObject_GetAttr*,*slot_tp_getattr_hook,call_attribute,_PyObject_G* )*
+store = ( c:PyObject_SetAttr*,slot_tp_setattro )*
+stack = root py:work
+        ( look ( py:Proxy.__getattr__ ( look ( c:property_descr_get )? py:Proxy.value )? )
+        | store py:Proxy.__setattr__ )
+"""
+
+
+class Proxy:
+    def __getattr__(self, name):
+        number = self.value
+        for bit in range(20):
+            number ^= bit
+        return number
+
+    def __setattr__(self, name, number):
+        for bit in range(20):
+            number ^= bit
+
+    @property
+    def value(self):
+        number = 0
+        for bit in range(20):
+            number ^= bit
+        return number
+
+
+def work():
+    proxy = Proxy()
+    for number in range(50):
+        proxy.written = proxy.missing
+
+
+print("ready", flush=True)
+while True:
+    work()

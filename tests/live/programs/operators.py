@@ -1,0 +1,88 @@
+"""Operators, hashing, iteration and a context manager, all written in Python.
+
+binary = ( c:PyNumber_*,binary_op*,slot_nb_*,vectorcall_maybe* )*
+compare = ( c:PyObject_RichCompare*,do_richcompare,slot_tp_richcompare )*
+mapping = ( c:dict_subscript*,PyDict_*,_PyDict_*,_Py_dict_*,dict_*,*lookup*,PyObject_GetItem )+
+item = ( c:PyObject_GetItem,slot_mp_subscript,vectorcall_method* )*
+hash = ( c:PyObject_Hash,slot_tp_hash )*
+next = ( c:slot_tp_iter*,PyObject_GetIter )*
+stack = root py:work
+        ( binary py:Number.__add__
+        | compare py:Number.__eq__
+        | mapping ( hash py:Number.__hash__ | compare py:Number.__eq__ )
+        | item py:Number.__getitem__
+        | next py:Number.__iter__,Number.__next__
+        | py:Number.__enter__,Number.__exit__,Number.__call__ )
+"""
+
+
+class Number:
+    left = 3
+
+    def __add__(self, other):
+        for bit in range(20):
+            other ^= bit
+        return other
+
+    def __eq__(self, other):
+        for _ in range(20):
+            pass
+        return True
+
+    def __hash__(self):
+        for _ in range(20):
+            pass
+        return 7
+
+    def __getitem__(self, index):
+        for bit in range(20):
+            index ^= bit
+        return index
+
+    def __iter__(self):
+        self.left = 3
+        for _ in range(20):
+            pass
+        return self
+
+    def __next__(self):
+        for _ in range(20):
+            pass
+        self.left -= 1
+        if not self.left:
+            raise StopIteration
+        return self.left
+
+    def __enter__(self):
+        for _ in range(20):
+            pass
+
+    def __exit__(self, *details):
+        for _ in range(20):
+            pass
+
+    def __call__(self):
+        for _ in range(20):
+            pass
+
+
+NUMBER, OTHER = Number(), Number()
+MAPPING = {NUMBER: 1}
+
+
+def work():
+    for _ in range(20):
+        NUMBER + 1
+        NUMBER == 1
+        MAPPING[OTHER]
+        NUMBER[5]
+        for _ in NUMBER:
+            pass
+        with NUMBER:
+            pass
+        NUMBER()
+
+
+print("ready", flush=True)
+while True:
+    work()

@@ -1,0 +1,26 @@
+"""A signal handler in Python: the evaluator calls it between two instructions.
+
+deliver = ( c:_Py_HandlePending,handle_eval_breaker,*handle_signals*,*PyErr_CheckSignals* )*
+stack = root ( py:work )? deliver py:handler
+"""
+
+import signal
+
+
+def handler(number, frame):
+    value = 0
+    for bit in range(5000):
+        value ^= bit
+
+
+def work():
+    value = 0
+    for bit in range(1000):
+        value ^= bit
+
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+print("ready", flush=True)
+while True:
+    work()

@@ -1,0 +1,152 @@
+"""Every sample of every program on every interpreter is a stack that the program can really have."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mixstack.model import Fit, Frame, FrameKind, NativeEnd
+
+from ..interpreters import SUPPORTED, Build
+from .grammar import Grammar, Verdict, bare_evaluators
+from .harness import Stack, nameless_modules, record, running, show, stacks
+from .mutants import mutants
+from .programs import PROGRAMS, legal_stacks
+
+pytestmark = pytest.mark.live
+
+RATE_HZ = 1999
+SECONDS = 0.6
+GOOD_FITS = frozenset({Fit.EXACT, Fit.RESYNCED, Fit.NATIVE_ONLY})
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is special about a program.
+
+    helper: the C library that it loads. full: the least share of samples that show the whole
+    behaviour. fits: those that are right. reaches_root: every native walk ends at the thread's
+    root. bare: evaluators without a Python frame are legal. indifferent: mutations (kind, name of
+    the frame) that make another legal stack.
+    """
+
+    helper: str | None = None
+    full: float = 0.5
+    fits: frozenset[Fit] = GOOD_FITS
+    reaches_root: bool = True
+    bare: bool = False
+    indifferent: str = "nothing"
+
+
+EXPECTED = {
+    "deep_native": Expected("helper", fits=frozenset({Fit.PARTIAL}), reaches_root=False),
+    "deep_python": Expected(fits=frozenset({Fit.PARTIAL})),
+    "finalizer": Expected(bare=True),
+    "foreign_pthread": Expected("helper"),
+    "native_pthread": Expected("helper"),
+    "no_unwind_table": Expected("bare", reaches_root=False),
+}
+LEAST_SAMPLES = 0.3 * RATE_HZ * SECONDS
+
+
+@pytest.mark.parametrize("build", SUPPORTED)
+@pytest.mark.parametrize(
+    "path", sorted(p for p in PROGRAMS.glob("[a-z]*.py") if p.stem != "mixture"), ids=lambda p: p.stem
+)
+def test_every_stack_is_legal(
+    path: Path, build: Build, helpers: dict[str, Path], tmp_path: Path
+) -> None:
+    expected = EXPECTED.get(path.stem, Expected())
+    arguments = [helpers[expected.helper]] if expected.helper else []
+    with running([build.executable, path, *arguments]) as target:
+        capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
+        nameless = nameless_modules(capture)
+    found = list(stacks(capture))
+    grammar = legal_stacks(path)
+
+    assert len(found) >= LEAST_SAMPLES
+    distinct: dict[tuple[Frame, ...], int] = Counter(stack.frames for stack in found)
+    verdicts = {frames: grammar.match(frames, nameless) for frames in distinct}
+    outside = [f for f, match in verdicts.items() if match.verdict is Verdict.OUTSIDE]
+    assert not outside, "\n".join(
+        [f"{sum(distinct[f] for f in outside)} of {len(found)} samples are not legal, such as:"]
+        + [f"{distinct[f]} x, right up to frame {verdicts[f].matched}:\n{show(f)}" for f in outside[:4]]
+    )
+    full = sum(n for f, n in distinct.items() if verdicts[f].verdict is Verdict.FULL)
+    assert full >= expected.full * len(found), f"only {full} of {len(found)} show the behaviour"
+
+    _check_quality(found, expected)
+    if not nameless:
+        legal = [f for f, match in verdicts.items() if match.verdict is Verdict.FULL]
+        wrong = list(_mutants_that_pass(grammar, legal, expected))
+        assert not wrong, f"the grammar is too weak:\n{wrong[0]}"
+    _check_lines(path, distinct)
+    if path.stem == "code_reuse":
+        _check_numbers(distinct)
+
+
+def _check_quality(found: Sequence[Stack], expected: Expected) -> None:
+    bad = [s for s in found if s.merged.fit not in expected.fits]
+    assert len(bad) <= 0.001 * len(found), "\n".join(
+        [str(Counter(s.merged.fit.value for s in found)), show(bad[0].full), str(bad[0].sample)]
+    )
+    if expected.reaches_root:
+        cut = [s for s in found if s.sample.stack.native_end is not NativeEnd.ROOT]
+        assert not cut, f"{len(cut)} of {len(found)}:\n{show(cut[0].full)}\n{cut[0].sample}"
+    if not expected.bare:
+        bare = [s for s in found if bare_evaluators(s.full)]
+        assert not bare, f"{len(bare)} of {len(found)}:\n{show(bare[0].full)}\n{bare[0].sample}"
+
+
+def _mutants_that_pass(
+    grammar: Grammar, legal: Sequence[tuple[Frame, ...]], expected: Expected
+) -> Iterator[str]:
+    for frames in legal[:50]:
+        for mutant in mutants(frames):
+            if grammar.match(mutant.frames).verdict is not Verdict.OUTSIDE:
+                kind, index = mutant.how
+                how = f"{kind}: {frames[index].name}"
+                if not re.search(expected.indifferent, how):
+                    yield f"{how}\n{show(mutant.frames)}"
+
+
+def _check_lines(path: Path, distinct: Sequence[tuple[Frame, ...]] | dict[tuple[Frame, ...], int]) -> None:
+    """The line of each frame lies inside the function that the frame names."""
+    spans = dict(_functions(ast.parse(path.read_text(encoding="utf-8")), ""))
+    for frames in distinct:
+        for frame in frames:
+            if frame.kind is FrameKind.PYTHON and frame.file == str(path):
+                first, last = spans[frame.name]
+                assert frame.line is not None, frame
+                assert first <= frame.line <= last, frame
+
+
+def _functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """(qualname, (first line, last line)) of everything in a module that has a code object."""
+    if isinstance(tree, ast.Module):
+        yield "<module>", (1, 10**9)
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            yield prefix + node.name, (first, node.end_lineno or first)
+            local = "" if isinstance(node, ast.ClassDef) else "<locals>."
+            yield from _functions(node, f"{prefix}{node.name}.{local}")
+        else:
+            yield from _functions(node, prefix)
+
+
+def _check_numbers(distinct: dict[tuple[Frame, ...], int]) -> None:
+    """Names of one pair of functions carry one number: no name of a dead code object was used."""
+    numbers_seen = set()
+    for frames in distinct:
+        made = [f for f in frames if f.file is not None and f.file.startswith("<made")]
+        numbers = {n for f in made for n in re.findall("[0-9]+", f"{f.name} {f.file}")}
+        assert len(numbers) <= 1, show(frames)
+        numbers_seen |= numbers
+    assert len(numbers_seen) > 50
