@@ -6,11 +6,12 @@ Files come from the target and are untrusted: whatever is wrong with one is a `B
 from __future__ import annotations
 
 import contextlib
+import io
 import mmap
 import os
 import stat
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import IO, NamedTuple, cast
 
 from elftools.common.exceptions import ELFError
 from elftools.construct import ConstructError
@@ -51,7 +52,7 @@ class Elf:
         self.name = name
         self._data = data
         try:
-            self._file = ELFFile(_Stream(data))
+            self._file = ELFFile(cast(IO[bytes], _Stream(data)))
             if self._file.elfclass != 64 or not self._file.little_endian:
                 raise BadElf(f"{name}: not a 64-bit little-endian file")
             self.segments = tuple(
@@ -60,7 +61,7 @@ class Elf:
                 )
                 for s in self._file.iter_segments("PT_LOAD")
             )
-            self._headers = {}
+            self._headers: dict[str, tuple[int, Mapping[str, int]]] = {}
             for index, section in enumerate(self._file.iter_sections()):
                 self._headers.setdefault(section.name, (index, section.header))
         except (ELFError, ConstructError, ValueError, KeyError, AttributeError, TypeError,
@@ -86,7 +87,7 @@ class Elf:
                 return self._section(name, header)
         return None
 
-    def _section(self, name: str, header: dict[str, int]) -> Section:
+    def _section(self, name: str, header: Mapping[str, int]) -> Section:
         start, size = header["sh_offset"], header["sh_size"]
         if str(header["sh_type"]) == "SHT_NOBITS":
             size = 0
@@ -154,10 +155,11 @@ def open_elf(path: str) -> Iterator[Elf]:
     yield Elf(memoryview(mapped), path)
 
 
-class _Stream:
+class _Stream(io.RawIOBase):
     """A memoryview as the seekable stream that pyelftools reads."""
 
     def __init__(self, data: memoryview) -> None:
+        super().__init__()
         self._data = data
         self._at = 0
 
@@ -168,11 +170,15 @@ class _Stream:
         return out
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset if whence == 0 else offset + (self._at if whence == 1 else len(self._data))
+        start = (0, self._at, len(self._data))[whence]
+        self._at = max(0, start + offset)
         return self._at
 
     def tell(self) -> int:
         return self._at
 
-    def close(self) -> None:
-        """Nothing to close: the buffer belongs to whoever opened it."""
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True

@@ -25,10 +25,9 @@ _WINDOW_MAX = 128 << 20
 
 
 class Block(NamedTuple):
-    """A sound block: its head, where its payload lies in the file, and the payload, unpacked."""
+    """A sound block: its head, and its payload, unpacked."""
 
     head: BlockHead
-    at: int
     raw: bytes
 
 
@@ -97,7 +96,7 @@ def read_blocks(fd: int, size: int, damage: Damage) -> Iterator[Block]:
             damage.missing += 1
             damage.skipped_bytes += BLOCK_HEAD_SIZE + found.stored_size
             continue
-        yield Block(found, payload_at, raw)
+        yield Block(found, raw)
 
 
 def _head_at(fd: int, at: int, size: int) -> BlockHead | None:

@@ -6,9 +6,9 @@ and said, and nothing here raises but the errors of `mixstack.errors`.
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,17 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mixstack.capture import records
-from mixstack.capture.blocks import Damage, read_blocks, unpack_payload
+from mixstack.capture.blocks import Block, Damage, read_blocks
 from mixstack.capture.layout import (
     FILE_HEAD_SIZE,
     MAGIC,
     VERSION,
-    BlockHead,
     BlockType,
     Malformed,
     unpack_file_head,
 )
-from mixstack.capture.samples import SampleIndex, StackDecoder, index_samples
+from mixstack.capture.samples import SampleTable
 from mixstack.errors import (
     DamagedCapture,
     EmptyCapture,
@@ -46,16 +45,6 @@ from mixstack.model import (
     Sample,
     Symbol,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SampleBlock:
-    """Where a block of samples lies in the file, and where its records begin."""
-
-    head: BlockHead
-    at: int
-    index: SampleIndex
-
 
 _T = TypeVar("_T")
 
@@ -79,7 +68,7 @@ class Capture:
     footer: Footer | None
     problem: str | None
     file_size: int
-    sample_blocks: tuple[SampleBlock, ...] = field(repr=False)
+    sample_table: SampleTable = field(repr=False)
 
     @property
     def complete(self) -> bool:
@@ -89,53 +78,15 @@ class Capture:
     @property
     def sample_count(self) -> int:
         """How many samples `samples` gives; `footer.samples` is what the recorder counted."""
-        return sum(len(block.index.times) for block in self.sample_blocks)
+        return len(self.sample_table)
 
     def samples(self) -> Iterator[Sample]:
-        """All samples in order of time; equal stacks are one object (see `StackDecoder`).
-
-        Blocks overlap in time by the few milliseconds between two drains of the ring buffer, so a
-        block is opened when its earliest sample is due, and closed with its last.
-        Raises NoCapture or DamagedCapture if the file was changed since it was read.
-        """
-        decoder = StackDecoder()
-        blocks = sorted((b for b in self.sample_blocks if b.index.times), key=_earliest)
-        waiting: list[tuple[int, int, int]] = []  # (time, number of the block, of the record)
-        opened: dict[int, bytes] = {}
-        with _opened(self.path) as fd:
-            for number, block in enumerate(blocks):
-                opened[number] = self._payload(fd, block)
-                waiting.extend((t, number, i) for i, t in enumerate(block.index.times))
-                waiting.sort()
-                due = _earliest(blocks[number + 1]) if number + 1 < len(blocks) else None
-                ready = _count_before(waiting, due)
-                for _, of, i in waiting[:ready]:
-                    offsets = blocks[of].index.offsets
-                    yield decoder.sample(opened[of], offsets[i], offsets[i + 1])
-                del waiting[:ready]
-                still_open = {of for _, of, _ in waiting}
-                opened = {of: raw for of, raw in opened.items() if of in still_open}
-
-    def _payload(self, fd: int, block: SampleBlock) -> bytes:
-        try:
-            return unpack_payload(block.head, os.pread(fd, block.head.stored_size, block.at))
-        except (Malformed, OSError) as e:
-            raise DamagedCapture(f"{self.path} was changed while it was read") from e
-
-
-def _earliest(block: SampleBlock) -> int:
-    return min(block.index.times)
-
-
-def _count_before(waiting: list[tuple[int, int, int]], due: int | None) -> int:
-    """How many entries of the sorted list are earlier than `due` (all of them if there is none)."""
-    if due is None:
-        return len(waiting)
-    return bisect_left(waiting, (due, -1, -1))
+        """All samples in order of time; equal stacks are one object."""
+        return self.sample_table.in_time_order()
 
 
 def read_capture(path: str) -> Capture:
-    """Read everything but the samples, whose records are checked here and decoded on demand.
+    """Read the file at `path`.
 
     Raises NoCapture, EmptyCapture, NotACapture, NewerCapture; DamagedCapture if not even the head
     can be read. Whatever else is damaged or cut off is left out, and `Capture.problem` says so.
@@ -144,9 +95,22 @@ def read_capture(path: str) -> Capture:
         size = os.fstat(fd).st_size
         try:
             _check_file_head(path, os.pread(fd, FILE_HEAD_SIZE, 0))
-            return _Collected().read(fd, size).capture(path, size)
+            with _no_collector():
+                return _Collected().read(fd, size).capture(path, size)
         except OSError as e:
             raise NoCapture(f"cannot read {path}: {e.strerror}") from e
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Reading makes no cycles; the collector would walk the growing tables over and over."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager
@@ -200,7 +164,7 @@ class _Collected:
         self.symbols: list[Symbol] = []
         self.kernel_symbols: list[KernelSymbol] = []
         self.footers: list[Footer] = []
-        self.sample_blocks: list[SampleBlock] = []
+        self.samples = SampleTable()
         self._lines: dict[int, tuple[Callable[[records.Fields], Any], list[Any]]] = {
             BlockType.RECORDING: (records.decode_recording, self.recordings),
             BlockType.MODULES: (records.decode_module, self.modules),
@@ -214,18 +178,18 @@ class _Collected:
 
     def read(self, fd: int, size: int) -> _Collected:
         for block in read_blocks(fd, size, self.damage):
-            if block.head.type == BlockType.SAMPLES:
-                index = index_samples(block.raw)
-                if index.problem is not None:
-                    self.damage.missing += 1
-                self.sample_blocks.append(SampleBlock(block.head, block.at, index))
-            elif block.head.type in self._lines:
-                decode, values = self._lines[block.head.type]
-                try:
-                    values.extend(list(records.decode_lines(block.raw, decode)))
-                except Malformed:
-                    self.damage.missing += 1
+            try:
+                self._take(block)
+            except Malformed:
+                self.damage.missing += 1
         return self
+
+    def _take(self, block: Block) -> None:
+        if block.head.type == BlockType.SAMPLES:
+            self.samples.add_block(block.raw)
+        elif block.head.type in self._lines:
+            decode, values = self._lines[block.head.type]
+            values.extend(list(records.decode_lines(block.raw, decode)))
 
     def capture(self, path: str, size: int) -> Capture:
         """Of a value that was written twice, the later one counts."""
@@ -249,7 +213,7 @@ class _Collected:
             footer=self.footers[-1] if self.footers else None,
             problem=_problem(self.damage, bool(self.footers)),
             file_size=size,
-            sample_blocks=tuple(self.sample_blocks),
+            sample_table=self.samples,
         )
 
 

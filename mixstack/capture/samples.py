@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from mixstack.bpf.wire import ADDRESS_MASK, TAG_SHIFT, EntryKind, Record, SampleFlag
 from mixstack.capture.layout import Malformed
@@ -26,176 +26,219 @@ from mixstack.model import (
 
 HEAD_SIZE = 72
 _ENTRY_SIZE = 16  # struct ms_python, struct ms_native
-# Where record, time, the three counts and the two ends stand in the head.
-_INDEXED = struct.Struct("<I4xQ12xHHHBB")
-# Flags, time, pid, tid, cpu: from offset 4 on.
-_MOMENT = struct.Struct("<IQIII")
-_MOMENT_AT = 4
-# Counts, ends, sp, end_pc, comm: from offset 28 on. What follows in the record is the arrays, so
-# these bytes to the record's end are a stack's identity (with the torn flag) and its cache key.
+# Record, flags, time, pid, tid, cpu, and the counts of kernel, chain and native entries.
+_HEAD = struct.Struct("<IIQIIIHHH")
+# The counts again, both ends, sp, end_pc, comm. From offset 28 to the record's end the bytes are a
+# stack's identity (with the torn flag), and what precedes them differs from sample to sample.
 _STACK = struct.Struct("<HHHBB4xQQ16s")
 _STACK_AT = 28
-_ARRAYS_IN_STACK = HEAD_SIZE - _STACK_AT
+_COMM_AT = 56 - _STACK_AT
+_ARRAYS_AT = HEAD_SIZE - _STACK_AT
 
 # Plain integers and tuples: the operators of enums cost more than the rest of a sample.
 _SAMPLE = int(Record.SAMPLE)
 _TORN = int(SampleFlag.TORN)
-_MARKER = int(EntryKind.MARKER)
-_INCOMPLETE = int(EntryKind.INCOMPLETE)
+_TORN_SUFFIX = b"\1"
+_FRAME, _INCOMPLETE, _MARKER = (int(kind) for kind in EntryKind)
 _STEPS = tuple(Step)
-_CHAIN_TAGS = bytes(list(EntryKind))
-_NATIVE_TAGS = bytes(list(Step))
 _NATIVE_ENDS = tuple(NativeEnd)
 _CHAIN_ENDS = tuple(ChainEnd)
 
-# How many different stacks are kept for reuse: about 100 MB. A recording repeats its stacks within
-# seconds; one that does not gains nothing from a larger cache.
-_CACHE_MAX = 1 << 16
+# Whole records that are recognised at a glance; others are recognised by their parts.
+_GLANCE_MAX = 1 << 16
 
 
-class SampleIndex(NamedTuple):
-    """Where the records of a block begin, in the order in which they lie there.
-
-    offsets: one per record, and the end of the last; times: `time_ns` of each.
-    problem: what is wrong with the bytes behind the last record that could be read, or None.
-    """
-
-    offsets: array[int]
-    times: array[int]
-    problem: str | None
-
-
-def record_size(block: bytes | bytearray | memoryview, at: int) -> int:
+def record_size(block: memoryview, at: int) -> int:
     """The size of the record at `at`. Raises Malformed if no sample record lies there whole."""
-    return _check_record(block, at)[0]
-
-
-def index_samples(raw: bytes) -> SampleIndex:
-    """Check every length and tag of a block's records, so that `StackDecoder` need not."""
-    offsets, times = array("I", [0]), array("Q")
-    at, end = 0, len(raw)
-    while at < end:
-        try:
-            size, time_ns, chain_at, native_at = _check_record(raw, at)
-        except Malformed as e:
-            return SampleIndex(offsets, times, str(e))
-        # The tags are the top bytes of every other word.
-        chain_tags = raw[chain_at + 7 : native_at : _ENTRY_SIZE]
-        native_tags = raw[native_at + 7 : at + size : _ENTRY_SIZE]
-        if chain_tags.strip(_CHAIN_TAGS) or native_tags.strip(_NATIVE_TAGS):
-            return SampleIndex(offsets, times, "a sample has a frame of an unknown kind")
-        at += size
-        offsets.append(at)
-        times.append(time_ns)
-    return SampleIndex(offsets, times, None)
-
-
-def _check_record(block: bytes | bytearray | memoryview, at: int) -> tuple[int, int, int, int]:
-    """Size, time, start of the chain, start of the native frames."""
     if len(block) - at < HEAD_SIZE:
         raise Malformed("a sample's head is cut off")
-    record, time_ns, kernel, chain, native, native_end, chain_end = _INDEXED.unpack_from(block, at)
-    if record != _SAMPLE or native_end >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
-        raise Malformed("a sample's head is not one")
-    chain_at = at + HEAD_SIZE + 8 * kernel
-    native_at = chain_at + _ENTRY_SIZE * chain
-    size = native_at + _ENTRY_SIZE * native - at
-    if len(block) - at < size:
-        raise Malformed("a sample's frames are cut off")
-    return size, time_ns, chain_at, native_at
+    record, _, _, _, _, _, kernel, chain, native = _HEAD.unpack_from(block, at)
+    size = HEAD_SIZE + 8 * kernel + _ENTRY_SIZE * (chain + native)
+    if record != _SAMPLE or len(block) - at < size:
+        raise Malformed("a sample is not one, or its frames are cut off")
+    return int(size)
 
 
-class StackDecoder:
-    """Decodes records that `index_samples` has checked; equal stacks come out as one object.
-
-    That identity is kept for speed, within the last `_CACHE_MAX` different stacks.
-    """
+class SampleTable:
+    """The samples of a capture as columns; equal stacks are one object, and decoded once."""
 
     def __init__(self) -> None:
-        # By the torn flag, which stands in the head before what differs from sample to sample.
-        self._stacks: tuple[dict[bytes, tuple[str, RawStack]], ...] = ({}, {})
-        self._native: dict[tuple[int, int], NativeFrame] = {}
-        self._python: dict[tuple[int, int], PythonFrame] = {}
+        self._times = array("Q")
+        self._pids = array("I")
+        self._tids = array("I")
+        self._cpus = array("I")
+        self._named_ids = array("I")
+        self._named: list[tuple[str, RawStack]] = []
+        self._glance: dict[bytes, int] = {}
+        self._ids: dict[tuple[bytes, int], int] = {}
+        self._stacks = _Stacks()
 
-    def sample(self, raw: bytes, start: int, end: int) -> Sample:
-        """The sample whose record is `raw[start:end]`."""
-        flags, time_ns, pid, tid, cpu = _MOMENT.unpack_from(raw, start + _MOMENT_AT)
-        key = raw[start + _STACK_AT : end]
-        stacks = self._stacks[flags & _TORN]
-        found = stacks.get(key)
-        if found is None:
-            if len(stacks) >= _CACHE_MAX:
-                self._forget()
-            found = stacks[key] = self._decode(key, bool(flags & _TORN))
-        name, stack = found
-        return Sample(time_ns, pid, tid, cpu, name, stack)
+    def __len__(self) -> int:
+        return len(self._times)
 
-    def _forget(self) -> None:
-        for stacks in self._stacks:
-            stacks.clear()
-        self._native.clear()
-        self._python.clear()
+    def add_block(self, raw: bytes) -> None:
+        """Take the records of a block; those before a bad one are kept. Raises Malformed."""
+        glance, unpack = self._glance, _HEAD.unpack_from
+        add_time, add_id = self._times.append, self._named_ids.append
+        add_pid, add_tid, add_cpu = self._pids.append, self._tids.append, self._cpus.append
+        at, end = 0, len(raw)
+        while at < end:
+            if end - at < HEAD_SIZE:
+                raise Malformed("a sample's head is cut off")
+            record, flags, time_ns, pid, tid, cpu, kernel, chain, native = unpack(raw, at)
+            following = at + HEAD_SIZE + 8 * kernel + _ENTRY_SIZE * (chain + native)
+            if record != _SAMPLE or following > end:
+                raise Malformed("a sample is not one, or its frames are cut off")
+            key = raw[at + _STACK_AT : following]
+            if flags & _TORN:
+                key += _TORN_SUFFIX
+            found = glance.get(key)
+            if found is None:
+                found = self._recognise(key)
+            add_time(time_ns)
+            add_pid(pid)
+            add_tid(tid)
+            add_cpu(cpu)
+            add_id(found)
+            at = following
 
-    def _decode(self, key: bytes, torn: bool) -> tuple[str, RawStack]:
-        n_kernel, n_chain, n_native, native_end, chain_end, sp, end_pc, comm = _STACK.unpack_from(
-            key
+    def in_time_order(self) -> Iterator[Sample]:
+        """All samples; those of the same nanosecond as they lie in the file."""
+        times = self._times
+        order = array("I", sorted(range(len(times)), key=times.__getitem__))
+        rows = zip(
+            map(times.__getitem__, order),
+            map(self._pids.__getitem__, order),
+            map(self._tids.__getitem__, order),
+            map(self._cpus.__getitem__, order),
+            map(self._named.__getitem__, map(self._named_ids.__getitem__, order)),
+            strict=True,
         )
-        chain_end_at = n_kernel + 2 * n_chain
-        words = struct.unpack_from(f"<{chain_end_at + 2 * n_native}Q", key, _ARRAYS_IN_STACK)
-        stack = RawStack(
-            kernel=words[n_kernel - 1 :: -1] if n_kernel else (),
-            native=self._native_frames(words[chain_end_at:]),
-            native_end=_NATIVE_ENDS[native_end],
-            segments=self._segments(words[n_kernel:chain_end_at]),
-            chain_end=_CHAIN_ENDS[chain_end],
-            stack_pointer=sp or None,
-            torn=torn,
-            end_pc=end_pc or None,
-        )
-        return comm.partition(b"\0")[0].decode("utf-8", "surrogateescape"), stack
+        for time_ns, pid, tid, cpu, (name, stack) in rows:
+            yield Sample(time_ns, pid, tid, cpu, name, stack)
 
-    def _native_frames(self, words: tuple[int, ...]) -> tuple[NativeFrame, ...]:
-        """Pairs of (tagged pc, CFA), innermost first, to frames, outermost first."""
-        known = self._native
-        frames = []
-        for pair in zip(words[-2::-2], words[-1::-2], strict=True):
-            frame = known.get(pair)
-            if frame is None:
-                step = _STEPS[pair[0] >> TAG_SHIFT]
-                pc = None if step is Step.RESYNC else pair[0] & ADDRESS_MASK
-                frame = known[pair] = NativeFrame(pc, pair[1], step)
-            frames.append(frame)
-        return tuple(frames)
+    def _recognise(self, key: bytes) -> int:
+        """The index in `_named` of a record that was not recognised at a glance."""
+        if len(self._glance) >= _GLANCE_MAX:
+            self._glance.clear()
+        comm = key[_COMM_AT:_ARRAYS_AT]
+        stack = self._stacks.get(key)
+        # The stack's identity will do: it is alive as long as this table is.
+        found = self._ids.setdefault((comm, id(stack)), len(self._named))
+        if found == len(self._named):
+            name = comm.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            self._named.append((name, stack))
+        self._glance[key] = found
+        return found
 
-    def _segments(self, words: tuple[int, ...]) -> tuple[Segment, ...]:
-        """Pairs of (tagged address, offset and fingerprint), innermost first, to segments.
 
-        A marker closes the segment of the frames before it (inside of it); so outermost first it
-        comes before its frames, and frames before the first marker have none.
-        """
-        segments = []
-        marker: int | None = None
-        frames: list[PythonFrame] = []
-        for pair in zip(words[-2::-2], words[-1::-2], strict=True):
-            if pair[0] >> TAG_SHIFT != _MARKER:
-                frames.append(self._python_frame(pair))
-                continue
-            if marker is not None or frames:
-                segments.append(Segment(marker, tuple(frames)))
-                frames = []
-            marker = pair[0] & ADDRESS_MASK
-        if marker is not None or frames:
-            segments.append(Segment(marker, tuple(frames)))
-        return tuple(segments)
+class _Stacks:
+    """Every distinct stack once. Parts are shared: leaves differ more often than what is below."""
 
-    def _python_frame(self, pair: tuple[int, int]) -> PythonFrame:
-        frame = self._python.get(pair)
-        if frame is None:
-            address, rest = pair
-            offset = rest & 0xFFFFFFFF
-            frame = self._python[pair] = PythonFrame(
-                CodeKey(address & ADDRESS_MASK, rest >> 32),
-                offset - (1 << 32) if offset >= 1 << 31 else offset,
-                address >> TAG_SHIFT == _INCOMPLETE,
+    def __init__(self) -> None:
+        self._native: dict[bytes, tuple[NativeFrame, ...]] = {}
+        self._segments: dict[bytes, tuple[Segment, ...]] = {}
+        self._whole: dict[tuple[bytes, bytes, bool, int, int], RawStack] = {}
+        self._native_frames = _NativeFrames()
+        self._chain_entries = _ChainEntries()
+
+    def get(self, key: bytes) -> RawStack:
+        """The stack of a record from `_STACK_AT` on, with `_TORN_SUFFIX` if it is torn."""
+        n_kernel, n_chain, n_native, native_end, chain_end, sp, end_pc, _ = _STACK.unpack_from(key)
+        chain_at = _ARRAYS_AT + 8 * n_kernel
+        native_at = chain_at + _ENTRY_SIZE * n_chain
+        end = native_at + _ENTRY_SIZE * n_native
+        native = self._native_part(key[native_at:end])
+        segments = self._chain_part(key[chain_at:native_at])
+        kernel = key[_ARRAYS_AT:chain_at]
+        torn = len(key) > end
+        identity = key[:_COMM_AT], kernel, torn, id(native), id(segments)
+        stack = self._whole.get(identity)
+        if stack is None:
+            if native_end >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
+                raise Malformed("a sample's walk ended in an unknown way")
+            stack = self._whole[identity] = RawStack(
+                kernel=struct.unpack(f"<{n_kernel}Q", kernel)[::-1],
+                native=native,
+                native_end=_NATIVE_ENDS[native_end],
+                segments=segments,
+                chain_end=_CHAIN_ENDS[chain_end],
+                stack_pointer=sp or None,
+                torn=torn,
+                end_pc=end_pc or None,
             )
+        return stack
+
+    def _native_part(self, part: bytes) -> tuple[NativeFrame, ...]:
+        found = self._native.get(part)
+        if found is None:
+            found = tuple(map(self._native_frames.__getitem__, _pairs_outermost_first(part)))
+            self._native[part] = found
+        return found
+
+    def _chain_part(self, part: bytes) -> tuple[Segment, ...]:
+        found = self._segments.get(part)
+        if found is None:
+            entries = map(self._chain_entries.__getitem__, _pairs_outermost_first(part))
+            found = self._segments[part] = tuple(_segments(entries))
+        return found
+
+
+def _pairs_outermost_first(part: bytes) -> Iterator[tuple[int, int]]:
+    """The 16-byte entries of an array as pairs of u64, turned round."""
+    words = struct.unpack(f"<{len(part) // 8}Q", part)
+    return zip(words[-2::-2], words[-1::-2], strict=True)
+
+
+def _segments(entries: Iterator[PythonFrame | int]) -> Iterator[Segment]:
+    """Group frames and markers (plain integers), outermost first, into segments.
+
+    On the wire a marker follows the frames that it closes; so here it comes before them, and frames
+    before the first marker have none.
+    """
+    marker: int | None = None
+    frames: list[PythonFrame] = []
+    for entry in entries:
+        if not isinstance(entry, int):
+            frames.append(entry)
+            continue
+        if marker is not None or frames:
+            yield Segment(marker, tuple(frames))
+            frames = []
+        marker = entry
+    if marker is not None or frames:
+        yield Segment(marker, tuple(frames))
+
+
+class _NativeFrames(dict[tuple[int, int], NativeFrame]):
+    """Native frames by (tagged pc, CFA). Raises Malformed for an unknown tag."""
+
+    def __missing__(self, pair: tuple[int, int]) -> NativeFrame:
+        tag = pair[0] >> TAG_SHIFT
+        if tag >= len(_STEPS):
+            raise Malformed("a native frame was reached in an unknown way")
+        step = _STEPS[tag]
+        pc = None if step is Step.RESYNC else pair[0] & ADDRESS_MASK
+        frame = self[pair] = NativeFrame(pc, pair[1], step)
         return frame
+
+
+class _ChainEntries(dict[tuple[int, int], "PythonFrame | int"]):
+    """Frames, or markers, by (tagged address, fingerprint << 32 | offset). Raises Malformed."""
+
+    def __missing__(self, pair: tuple[int, int]) -> PythonFrame | int:
+        tag, address = pair[0] >> TAG_SHIFT, pair[0] & ADDRESS_MASK
+        entry: PythonFrame | int
+        if tag == _MARKER:
+            entry = address
+        elif tag in (_FRAME, _INCOMPLETE):
+            offset, fingerprint = pair[1] & 0xFFFFFFFF, pair[1] >> 32
+            entry = PythonFrame(
+                CodeKey(address, fingerprint),
+                offset - (1 << 32) if offset >= 1 << 31 else offset,
+                tag == _INCOMPLETE,
+            )
+        else:
+            raise Malformed("an entry of the interpreter's chain is of an unknown kind")
+        self[pair] = entry
+        return entry

@@ -88,18 +88,20 @@ def to_lines(summary: Summary, quality: Quality) -> list[str]:
     ]
     lines = [f"{label:<12}{text}" for label, text in fields]
     lines += _section("processes", [_process_line(process) for process in summary.processes])
+    threads = [(f"{thread.pid}/{thread.tid}", thread) for thread in summary.threads]
+    numbers = max((len(number) for number, _ in threads), default=0)
     lines += _section(
         "threads",
         [
-            f"{thread.pid}/{thread.tid}  {format_count(thread.samples):>11}  {escape(thread.name)}"
-            for thread in summary.threads
+            f"{number:<{numbers}}  {format_count(thread.samples):>11}  {escape(thread.name)}"
+            for number, thread in threads
         ],
     )
-    width = max((len(module.build_id or "") for module in summary.modules), default=0)
+    build_ids = max((len(module.build_id or "") for module in summary.modules), default=0)
     return lines + _section(
         "modules",
         [
-            f"{escape(module.build_id or '-'):<{width}}  {escape(module.path)}"
+            f"{escape(module.build_id or '-'):<{build_ids}}  {escape(module.path)}"
             for module in summary.modules
         ],
     )

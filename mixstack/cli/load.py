@@ -26,7 +26,19 @@ def load_profile(
 
 
 def load_capture(path: str) -> Capture:
-    """Read the capture at `path`; raises a `CaptureError` that says what is wrong with it."""
+    """Read the capture at `path`, complete with symbols as far as this machine has them.
+
+    Raises a `CaptureError` that says what is wrong with it.
+    """
     from mixstack.capture.reader import read_capture
 
-    return read_capture(path)
+    capture = read_capture(path)
+    if capture.footer is not None:
+        return capture
+
+    # The recorder was killed before it could look up the symbols of what it had seen.
+    from dataclasses import replace
+
+    from mixstack.symbolize.offline import missing_symbols
+
+    return replace(capture, symbols=missing_symbols(capture))

@@ -13,27 +13,30 @@ _SEPARATORS: Final = str.maketrans({";": ":", "\n": " ", "\r": " "})
 
 
 def write_collapsed(profile: Profile, stream: TextIO) -> None:
-    """Write one sorted line per distinct busy stack of a thread name.
+    """Write one line per distinct busy stack of a thread name, sorted by name, then by stack.
 
     COUNT is the time spent in it in sampling periods, rounded, at least 1. Time off the CPU is
     left out. Raises what `stream.write` raises.
     """
-    time_by_thread: dict[str, Counter[int]] = {}
+    texts = _stack_texts(profile)
+    time_by_name: dict[str, Counter[str]] = {}
     for thread in profile.threads:
-        times = time_by_thread.setdefault(thread.name, Counter())
+        times = time_by_name.setdefault(_clean(thread.name), Counter())
         for stack_id, duration_ns in zip(thread.stack_ids, thread.durations_ns, strict=True):
-            times[stack_id] += duration_ns
-
-    texts = [";".join(map(_frame_text, stack)) for stack in profile.stacks]
-    time_by_line: Counter[str] = Counter()  # stacks may differ in what the text does not show
-    for name, times in time_by_thread.items():
-        for stack_id, duration_ns in times.items():
             if stack_id != OFF_CPU:
-                time_by_line[f"{_clean(name)};{texts[stack_id]}"] += duration_ns
+                times[texts[stack_id]] += duration_ns
 
-    for line in sorted(time_by_line):
-        count = max(1, round(time_by_line[line] / profile.period_ns))
-        stream.write(f"{line} {count}\n")
+    for name, times in sorted(time_by_name.items()):
+        for text, duration_ns in sorted(times.items()):
+            count = max(1, round(duration_ns / profile.period_ns))
+            stream.write(f"{name};{text} {count}\n")
+
+
+def _stack_texts(profile: Profile) -> list[str]:
+    """The text of each stack; stacks that differ only in what is not shown share one."""
+    # by identity: stacks share their frames, and hashing one costs more than all else here
+    text_by_id = {id(frame): _frame_text(frame) for stack in profile.stacks for frame in stack}
+    return [";".join([text_by_id[id(frame)] for frame in stack]) for stack in profile.stacks]
 
 
 def _frame_text(frame: Frame) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, compress, islice
 from typing import Final, NamedTuple, TextIO
 
 from mixstack.model import Frame, FrameKind, Profile, ThreadProfile
 
 SCHEMA: Final = "https://www.speedscope.app/file-format-schema.json"
 ALL_THREADS: Final = "all threads"
-OFF_CPU: Final = 0  # the stack id of time off the CPU
 _CHUNK: Final = 16384  # values per write: large enough for the C encoder, small enough for memory
 
 _FrameKey = tuple[str, str, int]  # name, file or "", line or -1: sortable, unlike None
@@ -33,16 +32,19 @@ def write_speedscope(profile: Profile, stream: TextIO) -> None:
     order of time. An empty stack in a thread's profile is time off the CPU. Raises what
     `stream.write` raises.
     """
-    keys = sorted({_key(frame) for stack in profile.stacks for frame in stack})
-    index = {key: position for position, key in enumerate(keys)}
-    samples = [_json([index[_key(frame)] for frame in stack]) for stack in profile.stacks]
+    # by identity: stacks share their frames, and hashing one costs more than all else here
+    key_by_id = {id(frame): _key(frame) for stack in profile.stacks for frame in stack}
+    keys = sorted(set(key_by_id.values()))
+    position = {key: number for number, key in enumerate(keys)}
+    number_by_id = {identity: str(position[key]) for identity, key in key_by_id.items()}
+    samples = [_sample(stack, number_by_id) for stack in profile.stacks]
     threads = sorted(profile.threads, key=lambda thread: (thread.pid, thread.tid))
 
     stream.write(f'{{"$schema":{_json(SCHEMA)},"shared":{{"frames":[\n')
     _write_joined(stream, (_json(_frame_object(key)) for key in keys), ",\n")
     stream.write('\n]},"profiles":[\n')
-    for position, timeline in enumerate(_timelines(threads)):
-        if position:
+    for number, timeline in enumerate(_timelines(threads)):
+        if number:
             stream.write(",\n")
         _write_timeline(timeline, samples, stream)
     stream.write(f'\n],"name":{_json(profile.title)},"activeProfileIndex":0,')
@@ -70,14 +72,11 @@ def _all_threads(threads: Sequence[ThreadProfile]) -> _Timeline:
     durations: list[int] = []
     starts: list[int] = []
     for thread in threads:
-        starts_here = accumulate(thread.durations_ns, initial=thread.start_ns)
-        for start, stack_id, duration in zip(
-            starts_here, thread.stack_ids, thread.durations_ns, strict=False
-        ):  # not strict: `accumulate` yields the end of the thread as well
-            if stack_id != OFF_CPU:
-                starts.append(start)
-                ids.append(stack_id)
-                durations.append(duration)
+        busy = thread.stack_ids  # as selectors: time off the CPU is stack 0, and so is left out
+        begins = accumulate(thread.durations_ns, initial=thread.start_ns)
+        starts.extend(compress(begins, busy))
+        ids.extend(compress(busy, busy))
+        durations.extend(compress(thread.durations_ns, busy))
     order = sorted(range(len(starts)), key=starts.__getitem__)  # stable: ties go by (pid, tid)
     return _Timeline(ALL_THREADS, 0, [ids[i] for i in order], [durations[i] for i in order])
 
@@ -93,7 +92,7 @@ def _write_timeline(timeline: _Timeline, samples: Sequence[str], stream: TextIO)
     }
     stream.write(_json(head)[:-1])
     stream.write(',"samples":[')
-    _write_joined(stream, (samples[stack_id] for stack_id in timeline.stack_ids), ",")
+    _write_joined(stream, map(samples.__getitem__, timeline.stack_ids), ",")
     stream.write('],"weights":[')
     _write_joined(stream, map(str, timeline.durations_ns), ",")
     stream.write("]}")
@@ -114,6 +113,10 @@ def _key(frame: Frame) -> _FrameKey:
     if file is None and frame.kind is FrameKind.KERNEL:
         file = "[kernel]"  # the application colours by file, so the kernel gets a hue of its own
     return frame.name, file or "", -1 if frame.line is None else frame.line
+
+
+def _sample(stack: tuple[Frame, ...], number_by_id: Mapping[int, str]) -> str:
+    return f"[{','.join([number_by_id[id(frame)] for frame in stack])}]"
 
 
 def _frame_object(key: _FrameKey) -> dict[str, str | int]:

@@ -1,1 +1,1 @@
-"""The live half: attach, follow, drain, write."""
+"""The live half: attach to a process, follow it, and write down what the probe sees."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,9 +20,11 @@ VDSO: Final = "[vdso]"
 
 @dataclass(frozen=True, slots=True)
 class LoadedModule:
-    """A module, how its segments are loaded, its table, and the path or image to read symbols from.
+    """A module, how its segments are loaded, its table, and where to read its symbols.
 
-    table is None if the file has no usable unwind information.
+    table is None if the file has no usable unwind information. path leads through a descriptor
+    that stays open, so it outlives the process and the file's name; image is set instead for the
+    vDSO.
     """
 
     module: Module
@@ -39,14 +41,11 @@ class LoadedModule:
 
 
 class ModuleRegistry:
-    """Knows every file by device and inode; a file is read once.
+    """Knows every file by device and inode; a file is read once."""
 
-    `announce` is called with each new module.
-    """
-
-    def __init__(self, cache_dir: str | None, announce: Callable[[Module], None]) -> None:
+    def __init__(self, cache_dir: str | None) -> None:
         self._cache_dir = cache_dir
-        self._announce = announce
+        self._unannounced: list[Module] = []
         self._known: dict[tuple[int, int, str], LoadedModule | None] = {}
         self._placed: dict[int, Placed | None] = {}
         self._count = 0
@@ -62,11 +61,28 @@ class ModuleRegistry:
             return None
         if key not in self._known:
             self._known[key] = (
-                self._load_vdso(process) if line.path == VDSO else self._load_file(process, line)
+                self._load_vdso(process)
+                if line.path == VDSO
+                else self._load_file(process.open_path(line), line.file_path or line.path)
             )
         return self._known[key]
 
-    def table_bytes(self) -> tuple[int, int]:
+    def preload(self, path: str) -> None:
+        """Read a file that is about to be mapped under this path; one that cannot be is no error."""
+        try:
+            info = os.stat(path)
+        except OSError:
+            return
+        key = (info.st_dev, info.st_ino, path)
+        if key not in self._known:
+            self._known[key] = self._load_file(path, path)
+
+    def take_new(self) -> list[Module]:
+        """The modules that were found since the last call."""
+        new, self._unannounced = self._unannounced, []
+        return new
+
+    def table_sizes(self) -> tuple[int, int]:
         """How many rows and pages the tables of all known modules have."""
         tables = [m.table for m in self._known.values() if m is not None and m.table is not None]
         return sum(len(t.rows) // 8 for t in tables), sum(len(t.pages) // 8 for t in tables)
@@ -81,12 +97,18 @@ class ModuleRegistry:
                 self.without_table += 1
         return self._placed[key]
 
-    def _load_file(self, process: TargetProcess, line: MapLine) -> LoadedModule | None:
-        path = process.open_path(line)
+    def _load_file(self, path: str, name: str) -> LoadedModule | None:
+        """`path`: where we open it; `name`: what the target calls it."""
         try:
-            with open_elf(path) as elf:
-                return self._loaded(elf, line.file_path or line.path, elf.build_id, path)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return None
+        lasting = f"/proc/self/fd/{fd}"
+        try:
+            with open_elf(lasting) as elf:
+                return self._loaded(elf, name, elf.build_id, lasting)
         except (OSError, BadElf):
+            os.close(fd)
             return None
 
     def _loaded(self, elf: Elf, name: str, build_id: str | None, path: str) -> LoadedModule:
@@ -112,5 +134,5 @@ class ModuleRegistry:
     def _module(self, path: str, build_id: str | None) -> Module:
         module = Module(self._count, path, build_id)
         self._count += 1
-        self._announce(module)
+        self._unannounced.append(module)
         return module

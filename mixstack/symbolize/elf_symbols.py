@@ -9,7 +9,7 @@ import struct
 from array import array
 from bisect import bisect_right
 from heapq import heappop, heappush
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from mixstack.elf import Elf
@@ -20,7 +20,8 @@ _STB_LOCAL, _STB_GLOBAL, _STB_WEAK, _STB_GNU_UNIQUE = 0, 1, 2, 10
 _SHN_UNDEF, _SHN_LORESERVE, _SHN_XINDEX = 0, 0xFF00, 0xFFFF
 _LONGEST_NAME = 1 << 16
 
-_BINDING_ORDER = {_STB_GLOBAL: 0, _STB_GNU_UNIQUE: 0, _STB_WEAK: 1, _STB_LOCAL: 2}
+_LOCAL, _OTHER, _NAMELESS = 2, 3, 4
+_BINDING_ORDER = {_STB_GLOBAL: 0, _STB_GNU_UNIQUE: 0, _STB_WEAK: 1, _STB_LOCAL: _LOCAL}
 
 
 class _Entry(NamedTuple):
@@ -73,49 +74,19 @@ class SymbolTable:
         strings: list[memoryview] = []
         found: dict[tuple[int, int], list[_Entry]] = {}
         unsized: list[_Unsized] = []
-        for section_name in (".symtab", ".dynsym"):
-            section = elf.section(section_name)
-            if section is None or section.entry_size != _ENTRY.size:
+        for name in (".symtab", ".dynsym"):
+            section = elf.section(name)
+            linked = None if section is None else elf.section_at(section.link)
+            if section is None or linked is None or section.entry_size != _ENTRY.size:
                 continue
-            linked = elf.section_at(section.link)
-            if linked is None:
-                continue
-            table = len(strings)
             strings.append(linked.data)
-            whole = section.data[: len(section.data) // _ENTRY.size * _ENTRY.size]
-            locals_kept = False
-            here: list[_Unsized] = []
-            for name_at, info, _, shndx, start, size in _ENTRY.iter_unpack(whole):
-                kind = info & 0xF
-                if (kind != _STT_FUNC and kind != _STT_GNU_IFUNC and kind != _STT_NOTYPE) or (
-                    not name_at
-                    or shndx == _SHN_UNDEF
-                    or (shndx >= _SHN_LORESERVE and shndx != _SHN_XINDEX)
-                ):
-                    continue
-                binding = info >> 4
-                if size:
-                    for low, high in code:
-                        if low <= start < high:
-                            break
-                    else:
-                        continue
-                    if kind != _STT_NOTYPE and binding == _STB_LOCAL:
-                        locals_kept = True
-                    entry = _Entry(
-                        start,
-                        min(start + size, high),
-                        _BINDING_ORDER.get(binding, 3),
-                        table,
-                        name_at,
-                    )
-                    found.setdefault((start, entry.end), []).append(entry)
-                elif kind == _STT_FUNC and binding == _STB_GLOBAL and section_name == ".symtab":
-                    here.append(_Unsized(start, shndx, table, name_at))
+            sized, without = _candidates(section.data, code, len(strings) - 1)
+            for entry in sized:
+                found.setdefault((entry.start, entry.end), []).append(entry)
             # Where local symbols were discarded, what follows an unsized function may be another
             # one that lost its name; so its end is unknown.
-            if locals_kept:
-                unsized += here
+            if any(entry.binding == _LOCAL for entry in sized):
+                unsized += without
         entries = [_preferred(aliases, strings) for aliases in found.values()]
         entries += _sized_by_neighbour(elf, unsized, entries)
         entries.sort()
@@ -140,6 +111,30 @@ class SymbolTable:
         return (self._starts[at], self._ends[at], name) if name else None
 
 
+def _candidates(
+    table: memoryview, code: list[tuple[int, int]], number: int
+) -> tuple[list[_Entry], list[_Unsized]]:
+    """The functions of a symbol table (the `number`-th), and the global ones without a size."""
+    sized: list[_Entry] = []
+    unsized: list[_Unsized] = []
+    whole = table[: len(table) // _ENTRY.size * _ENTRY.size]
+    for name_at, info, _, section, start, size in _ENTRY.iter_unpack(whole):
+        kind = info & 0xF
+        if kind != _STT_FUNC and kind != _STT_NOTYPE and kind != _STT_GNU_IFUNC:
+            continue
+        if not name_at or section == _SHN_UNDEF or _SHN_LORESERVE <= section < _SHN_XINDEX:
+            continue
+        binding = _BINDING_ORDER.get(info >> 4, _OTHER)
+        if size:
+            for low, high in code:
+                if low <= start < high:
+                    sized.append(_Entry(start, min(start + size, high), binding, number, name_at))
+                    break
+        elif kind == _STT_FUNC and binding == 0:
+            unsized.append(_Unsized(start, section, number, name_at))
+    return sized, unsized
+
+
 def _string(strings: memoryview, at: int) -> str:
     """The NUL-terminated name at an offset; "" where there is none (outside, or without an end)."""
     size = 128
@@ -157,7 +152,7 @@ def _string(strings: memoryview, at: int) -> str:
 def _rank(entry: _Entry, strings: list[memoryview]) -> tuple[int, int, str]:
     """Which of several names of one address is shown: the least."""
     name = _string(strings[entry.table], entry.name_at)
-    return (entry.binding if name else 9, len(name) - len(name.lstrip("_")), name)
+    return (entry.binding if name else _NAMELESS, len(name) - len(name.lstrip("_")), name)
 
 
 def _preferred(aliases: list[_Entry], strings: list[memoryview]) -> _Entry:
@@ -172,19 +167,22 @@ def _sized_by_neighbour(elf: Elf, unsized: list[_Unsized], entries: list[_Entry]
         return []
     borders = sorted({e.start for e in entries} | {u.start for u in unsized})
     ends = dict(pairwise(borders))
-    taken = {e.start for e in entries}
+    ordered = sorted(entries)
+    starts = [e.start for e in ordered]
+    reached = list(accumulate((e.end for e in ordered), max))  # by all entries up to each
     out: dict[int, _Entry] = {}
     for u in sorted(unsized):
         section = elf.section_at(u.section)
-        if u.start in taken or u.start in out or section is None:
+        before = bisect_right(starts, u.start)
+        covered = before > 0 and reached[before - 1] > u.start
+        if covered or u.start in out or section is None:
             continue
         section_end = section.vaddr + len(section.data)
         executable = any(
             s.executable and s.vaddr <= u.start < s.vaddr + s.file_size for s in elf.segments
         )
-        inside = any(e.start <= u.start < e.end for e in entries)
         end = min(ends.get(u.start, section_end), section_end)
-        if executable and not inside and section.vaddr <= u.start < end:
+        if executable and section.vaddr <= u.start < end:
             out[u.start] = _Entry(u.start, end, 0, u.table, u.name_at)
     return list(out.values())
 

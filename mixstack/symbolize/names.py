@@ -27,7 +27,7 @@ from mixstack.model import (
     Step,
     Symbol,
 )
-from mixstack.symbolize.address_space import AddressSpaces, Generation
+from mixstack.symbolize.address_space import AddressSpaces
 from mixstack.symbolize.demangle import demangle
 from mixstack.symbolize.lines import LineTable
 from mixstack.symbolize.plumbing import EVALUATOR, is_plumbing
@@ -72,10 +72,10 @@ class Namer:
         }
         self._spaces = AddressSpaces(capture.mappings)
         self._frames: dict[Frame, Frame] = {}
-        self._native_seen: dict[tuple[Generation, int | None, bool], Frame] = {}
+        self._native_seen: dict[tuple[int, int, int | None, bool], Frame] = {}
         self._python_seen: dict[tuple[int, CodeKey, int], Frame] = {}
         self._kernel_seen: dict[int, Frame] = {}
-        self._mark_seen: dict[tuple[Generation, MarkItem], Frame] = {}
+        self._mark_seen: dict[tuple[int, int, MarkItem], Frame] = {}
         self._line_tables: dict[tuple[int, CodeKey], LineTable | None] = {}
 
     def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
@@ -83,10 +83,14 @@ class Namer:
         if isinstance(item, PythonItem):
             return self._python(pid, item.frame)
         if isinstance(item, NativeItem):
-            return self._native(self._spaces.generation(pid, time_ns), item.frame, item.evaluator)
+            return self._native(pid, self.generation(pid, time_ns), item.frame, item.evaluator)
         if isinstance(item, KernelItem):
             return self._kernel_frame(item.address)
-        return self._mark(self._spaces.generation(pid, time_ns), item)
+        return self._mark(pid, self.generation(pid, time_ns), item)
+
+    def generation(self, pid: int, time_ns: int) -> int:
+        """Equal at two moments of a process if every item has the same name at both."""
+        return self._spaces.generation(pid, time_ns)
 
     def _one(self, frame: Frame) -> Frame:
         return self._frames.setdefault(frame, frame)
@@ -117,18 +121,18 @@ class Namer:
 
     # --- native -------------------------------------------------------------------------------
 
-    def _native(self, generation: Generation, frame: NativeFrame, evaluator: bool) -> Frame:
+    def _native(self, pid: int, generation: int, frame: NativeFrame, evaluator: bool) -> Frame:
         evaluator = evaluator or frame.step is Step.RESYNC
-        key = (generation, frame.lookup_pc, evaluator)
+        key = (pid, generation, frame.lookup_pc, evaluator)
         seen = self._native_seen.get(key)
         if seen is None:
-            seen = self._one(self._name_native(generation, frame.lookup_pc, evaluator))
+            seen = self._one(self._name_native(pid, generation, frame.lookup_pc, evaluator))
             self._native_seen[key] = seen
         return seen
 
-    def _name_native(self, generation: Generation, pc: int | None, evaluator: bool) -> Frame:
-        mapping = None if pc is None else self._spaces.find(generation, pc)
-        interpreter = self._interpreters.get(generation.pid)
+    def _name_native(self, pid: int, generation: int, pc: int | None, evaluator: bool) -> Frame:
+        mapping = None if pc is None else self._spaces.find(pid, generation, pc)
+        interpreter = self._interpreters.get(pid)
         module = self._module_of(mapping)
         if evaluator:
             # What holds a marker is the bytecode loop, whatever its symbol says (where the compiler
@@ -179,17 +183,17 @@ class Namer:
             return Frame(FrameKind.KERNEL, symbol.name, place)
         return Frame(FrameKind.KERNEL, _KERNEL, _KERNEL, resolved=False)
 
-    def _mark(self, generation: Generation, item: MarkItem) -> Frame:
-        key = (generation, item)
+    def _mark(self, pid: int, generation: int, item: MarkItem) -> Frame:
+        key = (pid, generation, item)
         seen = self._mark_seen.get(key)
         if seen is None:
-            seen = self._mark_seen[key] = self._one(self._name_mark(generation, item))
+            seen = self._mark_seen[key] = self._one(self._name_mark(pid, generation, item))
         return seen
 
-    def _name_mark(self, generation: Generation, item: MarkItem) -> Frame:
+    def _name_mark(self, pid: int, generation: int, item: MarkItem) -> Frame:
         name = item.reason.value
         if item.pc is not None:
-            module = self._module_of(self._spaces.find(generation, item.pc))
+            module = self._module_of(self._spaces.find(pid, generation, item.pc))
             if module is not None:
                 return Frame(FrameKind.MARK, f"{name} in {basename(module.path)}", module.path)
         return Frame(FrameKind.MARK, name)

@@ -57,11 +57,11 @@ def _unnamed(capture: NamedCapture, samples: Iterable[Sample]) -> dict[int, set[
             pc = frame.lookup_pc
             if pc is None or frame.step is Step.RESYNC:
                 continue
-            key = (*generation, pc)
+            key = (sample.pid, generation, pc)
             if key in seen:
                 continue
             seen.add(key)
-            mapping = spaces.find(generation, pc)
+            mapping = spaces.find(sample.pid, generation, pc)
             if mapping is None or mapping.module_id is None:
                 continue
             vaddr = pc - mapping.load_bias

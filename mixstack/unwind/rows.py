@@ -15,6 +15,21 @@ from typing import NamedTuple
 from mixstack.bpf import wire
 from mixstack.bpf.wire import PAGE_SHIFT, PAGE_SIZE, RowKind
 
+__all__ = [
+    "CFA_LIMIT",
+    "KIND_SHIFT",
+    "PC_MASK",
+    "RBP_AT_RBP",
+    "RBP_LIMIT",
+    "Row",
+    "RowKind",
+    "UnwindTable",
+    "find_row",
+    "index_pages",
+    "pack_row",
+    "unpack_row",
+]
+
 PC_MASK = 0xFFFFFFFF
 CFA_SHIFT = 32
 RBP_SHIFT = 48

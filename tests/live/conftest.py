@@ -29,9 +29,7 @@ def helpers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     built = {}
     for name, flags in (("helper", ()), ("bare", BARE)):
         built[name] = folder / f"lib{name}.so"
-        subprocess.run(
-            ["gcc", "-shared", "-fPIC", "-O2", "-fomit-frame-pointer", *flags]
-            + ["-o", str(built[name]), str(HERE / "native" / f"{name}.c"), "-pthread"],
-            check=True,
-        )
+        source = HERE / "native" / f"{name}.c"
+        compiler = ("gcc", "-shared", "-fPIC", "-O2", "-fomit-frame-pointer", "-pthread")
+        subprocess.run([*compiler, *flags, "-o", built[name], source], check=True)
     return built

@@ -3,13 +3,13 @@
 A grammar is a list of rules, one `name = pattern` per line (an indented line goes on with the one
 above, `#` begins a comment); `stack` is where it starts. Words of a pattern, divided by blanks:
 
-    py:work               a Python frame of the program's own file, by qualname; `*` stands for any text
+    py:work               a Python frame of the program's own file, by qualname; `*`: any text
     py:json/decoder.py:*  a Python frame of another file: `FILE:QUALNAME`, where FILE ends the path
     c:list_sort,@_json*   one native frame: by symbol, or by `@module`
     c:*                   any number of native frames
     k:*                   one or more kernel frames
     mark:truncated        a mark, by the name of its MarkReason
-    ( ... )  ( ... )?  ( ... )*  ( ... )+  |  and the name of another rule, which must stand above it
+    ( ... )  ( ... )?  ( ... )*  ( ... )+  |  and the name of a rule that stands above
 
 What is legal is more than the patterns themselves, because a sample comes at any moment: every
 beginning of a described stack is legal once it holds a Python frame, and after it may follow the C
@@ -101,7 +101,7 @@ class Grammar:
             raise BadGrammar(f"unexpected {self._words[self._next]!r}")
 
     def match(self, frames: Sequence[Frame], stripped: Collection[str] = ()) -> Match:
-        """Frames outermost first, plumbing removed; `stripped`: paths of modules without symbols."""
+        """Frames outermost first, plumbing removed; `stripped`: modules without symbols."""
         states = self._closure({self._start})
         python_seen = False
         verdict, matched = Verdict.OUTSIDE, 0
@@ -230,7 +230,7 @@ def parse_word(text: str, own_file: str) -> Word:
 
 
 def bare_symbol(name: str) -> str:
-    """A symbol without the suffixes that a compiler adds to a copy (`.constprop.0`, ` [clone ...]`)."""
+    """A symbol without what a compiler adds to a copy (`.constprop.0`, ` [clone ...]`)."""
     return name.split(" [", 1)[0].split(".", 1)[0]
 
 

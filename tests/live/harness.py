@@ -12,17 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from elftools.elf.elffile import ELFFile
+
+import mixstack
 from mixstack.capture.reader import Capture, read_capture
 from mixstack.merge.splice import splice
-from mixstack.model import Fit, Frame, FrameKind, MergedStack, Sample
+from mixstack.model import Frame, FrameKind, MergedStack, NativeFrame, NativeItem, Sample
 from mixstack.symbolize.names import Namer
 
-
+from .grammar import bare_symbol
 
 MIXSTACK = (sys.executable, "-m", "mixstack.cli.main")
 LONGEST_LIFE_S = 120  # a target outlives even a killed test run by no more than this
@@ -49,10 +51,6 @@ class Stack(NamedTuple):
 
 def _limit_life() -> None:
     signal.alarm(LONGEST_LIFE_S)  # survives the exec
-
-
-def program(name: str) -> Path:
-    return PROGRAMS / f"{name}.py"
 
 
 @contextlib.contextmanager
@@ -92,8 +90,14 @@ def run_mixstack(
         text=True,
         timeout=timeout_s,
         cwd=cwd,
+        env=environment(),
         check=False,
     )
+
+
+def environment() -> dict[str, str]:
+    """The environment in which `python -m mixstack.cli.main` is this tree's, wherever it starts."""
+    return {**os.environ, "PYTHONPATH": str(Path(mixstack.__file__).parent.parent)}
 
 
 def record(pid: int, output: Path, *, seconds: float = 0.7, rate_hz: int = 1999) -> Capture:
@@ -115,13 +119,20 @@ def stacks(capture: Capture) -> Iterator[Stack]:
         generation = namer.generation(sample.pid, sample.time_ns)
         key = (sample.pid, id(sample.stack), generation)
         if key not in known:
-            merged = splice(sample.stack)
-            full = tuple(
-                namer.frame(sample.pid, sample.time_ns, item) for item in merged.items
-            )
+            merged = splice(sample.stack, _by_name(namer, sample))
+            full = tuple(namer.frame(sample.pid, sample.time_ns, item) for item in merged.items)
             known[key] = (sample.stack, merged, full)  # the key's id lives as long as its stack
         _, merged, full = known[key]
         yield Stack(sample, merged, full, tuple(f for f in full if not f.plumbing))
+
+
+def _by_name(namer: Namer, sample: Sample) -> Callable[[NativeFrame], bool]:
+    def is_evaluator(frame: NativeFrame) -> bool:
+        item = NativeItem(frame, evaluator=False)
+        name = namer.frame(sample.pid, sample.time_ns, item).name
+        return bare_symbol(name) == "_PyEval_EvalFrameDefault"
+
+    return is_evaluator
 
 
 def nameless_modules(capture: Capture) -> frozenset[str]:
@@ -139,10 +150,6 @@ def _is_stripped(path: str) -> bool:
         return ELFFile(file).get_section_by_name(".symtab") is None
 
 
-def good_fit(fit: Fit) -> bool:
-    return fit in (Fit.EXACT, Fit.RESYNCED, Fit.NATIVE_ONLY)
-
-
 def show(frames: Sequence[Frame]) -> str:
     """A stack for a failure message, outermost first."""
     letters = {
@@ -157,9 +164,8 @@ def show(frames: Sequence[Frame]) -> str:
     )
 
 
-def until(condition: object, timeout_s: float = 10) -> None:
-    """Waits until a callable is true; fails after `timeout_s`."""
-    assert callable(condition)
+def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    """Waits until something is true; fails after `timeout_s`."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

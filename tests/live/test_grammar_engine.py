@@ -25,7 +25,7 @@ SORT = "stack = root py:work c:builtin_sorted ( c:list_sort* )+ py:key"
 
 
 def frames(text: str) -> list[Frame]:
-    """`c:name`, `c:?` (nameless, in the interpreter), `c:name@module`, `py:name`, `py:file:name`."""
+    """`c:name`, `c:?` (nameless, the interpreter's), `c:name@module`, `py:name`, `py:file:name`."""
     made = []
     for word in text.split():
         prefix, _, rest = word.partition(":")
@@ -97,7 +97,7 @@ def test_a_callback_from_c(stack: str, verdict: Verdict) -> None:
     ("stack", "stripped", "verdict"),
     [
         pytest.param(
-            f"c:? c:__libc_start_main c:? c:? py:<module> c:? py:work c:? c:? py:key",
+            "c:? c:__libc_start_main c:? c:? py:<module> c:? py:work c:? c:? py:key",
             True,
             Verdict.FULL,
             id="unnamed parents and plumbing",
@@ -174,7 +174,8 @@ def test_every_mutant_of_a_legal_stack_is_outside() -> None:
     legal = frames(f"{LEGAL} c:list_sort_impl py:key c:long_xor")
     made = list(mutants(legal))
     assert len(made) > 5
-    assert [str(m.how) for m in made if grammar.match(m.frames).verdict is not Verdict.OUTSIDE] == []
+    passed = [m.how for m in made if grammar.match(m.frames).verdict is not Verdict.OUTSIDE]
+    assert passed == []
 
 
 @pytest.mark.parametrize(

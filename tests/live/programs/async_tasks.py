@@ -6,7 +6,8 @@ loop = py:asyncio/runners.py:run py:asyncio/runners.py:Runner.run
        py:asyncio/base_events.py:BaseEventLoop._run_once
 nap = py:asyncio/tasks.py:sleep ( py:asyncio/tasks.py:__sleep0 )?
 again = py:asyncio/base_events.py:BaseEventLoop.call_soon ( py:asyncio/*:* )*
-step = ( c:context_run*,_PyContext_Run* )? ( c:@_asyncio* )+ ( py:turn py:busy | py:turn nap | again )
+coroutine = py:turn ( py:busy | nap )
+step = ( c:context_run*,_PyContext_Run* )? ( c:@_asyncio* )+ ( coroutine | again )
 stack = root loop
         ( py:selectors.py:* | py:asyncio/base_events.py:* | py:asyncio/events.py:Handle._run step )
 """

@@ -29,7 +29,7 @@ class Proxy:
 
 def work():
     proxy = Proxy()
-    for number in range(50):
+    for _ in range(50):
         proxy.written = proxy.missing
 
 

@@ -1,7 +1,8 @@
-"""json.loads(object_hook=...): a callback from the C scanner, itself called by the library's Python.
+"""json.loads(object_hook=...): a callback from the C scanner, which the library's Python calls.
 
 scan = ( c:@_json*,scanner_call,scan_once*,_parse_*,_match_number* )+
-decode = py:json/decoder.py:JSONDecoder.decode py:json/decoder.py:JSONDecoder.raw_decode scan py:hook
+decode = py:json/decoder.py:JSONDecoder.decode py:json/decoder.py:JSONDecoder.raw_decode
+         scan py:hook
 stack = root py:work py:json/__init__.py:loads
         ( decode | py:json/decoder.py:JSONDecoder.__init__ )
 """

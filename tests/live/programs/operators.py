@@ -73,7 +73,7 @@ MAPPING = {NUMBER: 1}
 def work():
     for _ in range(20):
         NUMBER + 1
-        NUMBER == 1
+        assert NUMBER == 1
         MAPPING[OTHER]
         NUMBER[5]
         for _ in NUMBER:

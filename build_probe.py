@@ -1,0 +1,64 @@
+"""The build hook: compile the probe with clang, into the wheel."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SOURCE = os.path.join("mixstack", "bpf", "mixstack.bpf.c")
+OBJECT = os.path.join("mixstack", "bpf", "mixstack.bpf.o")
+FLAGS = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-Wno-unused-function"]
+OLDEST = 14
+
+
+class ProbeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Runs for wheels and editable installs."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and mark the wheel as fit for x86-64 Linux and any Python 3."""
+        compile_probe(self.root)
+        build_data["pure_python"] = False
+        build_data["tag"] = "py3-none-manylinux2014_x86_64"
+
+
+def compile_probe(root: str) -> None:
+    """Write the object beside its source. Raises SystemExit with what to install."""
+    clang = find_clang()
+    if clang is None:
+        raise SystemExit(
+            "mixstack: building the probe needs clang 14 or later, and there is none in $PATH.\n"
+            "hint: apt-get install clang   (Fedora: dnf install clang), or install a wheel"
+        )
+    # Paths of the machine that builds would end up in the object.
+    mapping = f"-ffile-prefix-map={root}=."
+    command = [clang, *FLAGS, mapping, "-c", SOURCE, "-o", OBJECT]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"mixstack: clang could not compile the probe:\n{done.stderr}")
+
+
+def find_clang() -> str | None:
+    """The newest clang in $PATH that can target BPF: $CLANG, clang-NN, clang."""
+    named = os.environ.get("CLANG")
+    if named:
+        return shutil.which(named)
+    for number in range(30, OLDEST - 1, -1):
+        found = shutil.which(f"clang-{number}")
+        if found:
+            return found
+    found = shutil.which("clang")
+    if found:
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+        match = re.search(r"version (\d+)", said.stdout)
+        if match and int(match[1]) >= OLDEST:
+            return found
+    return None
+
+
+if __name__ == "__main__":
+    compile_probe(os.path.dirname(os.path.abspath(__file__)))

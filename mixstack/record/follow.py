@@ -1,0 +1,240 @@
+"""Keeps the probe's picture of one process true: its mappings, its interpreter."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Final
+
+from mixstack.bpf import wire
+from mixstack.bpf.probe import Probe
+from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
+from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
+from mixstack.record.tables import Placed, TableSpace
+from mixstack.target.interpreter import FoundInterpreter, NotSupported, find_interpreter
+from mixstack.target.layouts import Layout
+from mixstack.target.maps import MapLine
+from mixstack.target.process import TargetProcess
+from mixstack.unwind.trampoline import trampoline_table
+
+MAPPINGS_MAX: Final = 4096  # per process; the probe holds two generations of them
+SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
+_REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
+_ENTRY: Final = ctypes.sizeof(wire.MappingEntry)
+_STUBS: Final = 256  # bytes of an arena that are looked at
+TRAMPOLINE: Final = "[perf trampoline]"
+ANONYMOUS: Final = "[anon]"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told of what was found: usually the capture's writer."""
+
+    process: Callable[[Process], None]
+    mappings: Callable[[MappingSnapshot], None]
+    note: Callable[[str], None]
+
+
+class Follower:
+    """Follows one process through library loads and exec."""
+
+    def __init__(
+        self,
+        process: TargetProcess,
+        probe: Probe,
+        registry: ModuleRegistry,
+        space: TableSpace,
+        listener: Listener,
+    ) -> None:
+        self.process = process
+        self._probe = probe
+        self._registry = registry
+        self._space = space
+        self._listener = listener
+        self._exe = process.exe_identity()
+        self._lines: tuple[MapLine, ...] = ()
+        self._mappings: tuple[Mapping, ...] = ()
+        self._starts: list[int] = []
+        self._modules: dict[int, LoadedModule] = {}
+        self._arenas: dict[int, Placed | None] = {}  # by size: all arenas hold the same stubs
+        self._entry = wire.ProcessEntry()
+        self._interpreter: FoundInterpreter | None = None
+        self._recorded: Process | None = None
+        self._generation = 0
+        self._execs = 0
+        self._changed_at = time.monotonic()
+        self._read_at = 0.0
+
+    @property
+    def layout(self) -> Layout | None:
+        return self._interpreter.layout if self._interpreter is not None else None
+
+    @property
+    def settling(self) -> bool:
+        """Whether the process changes quickly just now: look again soon."""
+        return time.monotonic() - self._changed_at < SETTLED_AFTER_S
+
+    def refresh(self, asked: bool) -> None:
+        """Look again if a sample asked for it, the process is settling, or a while has passed."""
+        now = time.monotonic()
+        if not (asked or self.settling or now - self._read_at >= _REREAD_S):
+            return
+        self._read_at = now
+        exe = self.process.exe_identity()
+        if exe is None:
+            return
+        if exe != self._exe:
+            self._after_exec(exe)
+        lines = self.process.executable_maps()[:MAPPINGS_MAX]
+        changed = lines != self._lines
+        if not lines or not (changed or self._interpreter_is_pending()):
+            return
+        if changed:
+            self._changed_at = now
+        self._lines = lines
+        before = self._interpreter
+        self._find_interpreter(lines)
+        if changed or before != self._interpreter:
+            self._publish(lines)
+
+    def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
+        """The module that is mapped at an address, and the address as the file counts it."""
+        at = bisect_right(self._starts, address) - 1
+        if at < 0 or address >= self._mappings[at].end:
+            return None
+        mapping = self._mappings[at]
+        loaded = self._modules.get(mapping.module_id) if mapping.module_id is not None else None
+        return (loaded, address - mapping.load_bias) if loaded is not None else None
+
+    def finish(self) -> None:
+        """Say what was never settled: a process in which no interpreter was found."""
+        if self._recorded is None:
+            self._record(Process(self.process.pid, self.process.command, None, "it ended too soon"))
+
+    def _after_exec(self, exe: tuple[int, int, str]) -> None:
+        self._exe = exe
+        self._execs += 1
+        self._interpreter = None
+        self._recorded = None
+        self._changed_at = time.monotonic()
+        self.process = TargetProcess.open(self.process.pid)
+        self._entry = wire.ProcessEntry(slot=self._execs % 1024)
+
+    def _interpreter_is_pending(self) -> bool:
+        found = self._interpreter
+        if found is None:
+            return self.settling
+        return not found.ready or (found.tss_slot_offset is None and self.settling)
+
+    def _find_interpreter(self, lines: tuple[MapLine, ...]) -> None:
+        found = find_interpreter(self.process, self.process.maps())
+        pid, command = self.process.pid, self.process.command
+        if isinstance(found, NotSupported):
+            if self._interpreter is None and (found.final or not self.settling):
+                self._record(Process(pid, command, None, found.reason))
+            return
+        self._interpreter = found
+        loaded = self._registry.find(self.process, found.module_map)
+        if loaded is None:
+            return
+        interpreter = Interpreter(found.version, loaded.module.id, found.evaluator)
+        self._record(Process(pid, command, interpreter))
+        self._entry.layout = wire_layout(found.layout)
+        self._entry.code_type = found.code_type
+        self._entry.interp_head = found.interp_head
+        self._entry.interp_threads_head = found.layout.interp_threads_head
+        self._entry.interp_next = found.layout.interp_next
+        self._entry.tss_slot = found.tss_slot_offset or 0
+        self._entry.code_start, self._entry.code_end = found.text
+
+    def _record(self, process: Process) -> None:
+        if process == self._recorded:
+            return
+        self._recorded = process
+        self._listener.process(process)
+        if process.note is not None:
+            self._listener.note(f"process {process.pid}: {process.note}; only native stacks are recorded")
+
+    def _publish(self, lines: tuple[MapLine, ...]) -> None:
+        """Write the other half of the table, then switch the probe over to it."""
+        self._generation += 1
+        first = (self._generation % 2) * MAPPINGS_MAX
+        mappings: list[Mapping] = []
+        entries = bytearray()
+        for line in lines:
+            mapping, entry = self._describe(line)
+            mappings.append(mapping)
+            entries += bytes(entry)
+        self._probe.mappings[first * _ENTRY : first * _ENTRY + len(entries)] = entries
+        self._entry.first_mapping = first
+        self._entry.mappings = len(lines)
+        self._probe.set_process(self.process.pid, self._entry)
+        self._mappings = tuple(mappings)
+        self._starts = [m.start for m in mappings]
+        self._listener.mappings(
+            MappingSnapshot(self.process.pid, time.monotonic_ns(), self._mappings)
+        )
+
+    def _describe(self, line: MapLine) -> tuple[Mapping, wire.MappingEntry]:
+        """A mapping as the capture and as the probe know it."""
+        loaded = self._registry.find(self.process, line)
+        bias = loaded.bias(line) if loaded is not None else None
+        if loaded is None or bias is None:
+            return self._describe_anonymous(line)
+        self._modules[loaded.module.id] = loaded
+        placed = self._registry.place(loaded, self._space)
+        label = VDSO if line.path == VDSO else None
+        base = bias + loaded.table.base if loaded.table is not None else 0
+        return (
+            Mapping(line.start, line.end, bias, loaded.module.id, label),
+            _mapping_entry(line, base, placed),
+        )
+
+    def _describe_anonymous(self, line: MapLine) -> tuple[Mapping, wire.MappingEntry]:
+        placed = self._place_trampolines(line) if not line.path else None
+        label = line.path or (TRAMPOLINE if placed is not None else ANONYMOUS)
+        return (
+            Mapping(line.start, line.end, line.start, None, label),
+            _mapping_entry(line, line.start, placed),
+        )
+
+    def _place_trampolines(self, line: MapLine) -> Placed | None:
+        stub = self._interpreter.trampoline if self._interpreter is not None else None
+        memory = self.process.read(line.start, min(_STUBS, line.end - line.start)) if stub else None
+        if stub is None or memory is None:
+            return None
+        size = line.end - line.start
+        table = trampoline_table(stub, memory, size)
+        if table is None:
+            return None
+        if size not in self._arenas:
+            self._arenas[size] = self._space.place(table)
+        return self._arenas[size]
+
+
+def wire_layout(layout: Layout) -> wire.Layout:
+    """The offsets as the probe takes them; what a version has not is 0."""
+    out = wire.Layout()
+    known = {field.name for field in fields(layout)}
+    for name, *_ in wire.Layout._fields_:
+        if name in known:
+            setattr(out, name, getattr(layout, name) or 0)
+    return out
+
+
+def _mapping_entry(line: MapLine, base: int, placed: Placed | None) -> wire.MappingEntry:
+    if placed is None:
+        return wire.MappingEntry(
+            start=line.start, end=line.end, kind=wire.MappingKind.NO_TABLE
+        )
+    return wire.MappingEntry(
+        start=line.start,
+        end=line.end,
+        base=base,
+        first_page=placed.first_page,
+        pages=placed.pages,
+        kind=wire.MappingKind.TABLE,
+    )

@@ -1,0 +1,82 @@
+"""Start the command of `record -- CMD`, held back until the recorder is ready."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import struct
+
+from mixstack.errors import CommandNotFound, CommandNotRunnable
+
+
+class Launched:
+    """A child that has been forked but runs its program only at `go()`.
+
+    So nothing of the program escapes the recording, and a recording that cannot be made never
+    starts it.
+    """
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+        self._hold_read, self._hold_write = os.pipe()
+        self._error_read, self._error_write = os.pipe()  # close-on-exec: EOF says that it runs
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._child()
+        os.close(self._hold_read)
+        os.close(self._error_write)
+        self._status: int | None = None
+
+    def go(self) -> None:
+        """Let it run. Raises CommandNotFound, CommandNotRunnable; the child is gone then."""
+        os.write(self._hold_write, b"g")
+        os.close(self._hold_write)
+        self._hold_write = -1
+        report = os.read(self._error_read, 4)
+        os.close(self._error_read)
+        if report:
+            (code,) = struct.unpack("<i", report)
+            self.wait()
+            name = self._command[0]
+            if code in (errno.ENOENT, errno.ENOTDIR):
+                raise CommandNotFound(f"there is no command {name!r}")
+            raise CommandNotRunnable(f"{name!r} cannot be run: {os.strerror(code)}")
+
+    def cancel(self) -> None:
+        """End a child that was never let go."""
+        if self._hold_write >= 0:
+            os.close(self._hold_write)  # it reads EOF and leaves
+            os.close(self._error_read)
+            self._hold_write = -1
+            self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; the status as `subprocess` has it: exit code, or -N for signal N."""
+        while self._status is None:
+            try:
+                _, status = os.waitpid(self.pid, 0)
+            except InterruptedError:
+                continue
+            self._status = os.waitstatus_to_exitcode(status)
+        return self._status
+
+    def _child(self) -> None:
+        """In the child: wait for the word, then become the program. Never returns."""
+        code = errno.EIO
+        try:
+            os.close(self._hold_write)
+            os.close(self._error_read)
+            if os.read(self._hold_read, 1) != b"g":
+                os._exit(0)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these; programs expect them
+                signal.signal(number, signal.SIG_DFL)
+            try:
+                os.execvp(self._command[0], self._command)
+            except OSError as e:
+                code = e.errno or errno.EIO
+            except ValueError:  # a NUL byte in an argument
+                code = errno.EINVAL
+            os.write(self._error_write, struct.pack("<i", code))
+        finally:
+            os._exit(127)

@@ -1,0 +1,152 @@
+"""Stacks that py-spy and gdb see in a stopped process are among those that mixstack records.
+
+Both look at other moments than a sample does, so a program is used that has few different stacks:
+py-spy speaks for the Python frames and the lines of their calls, gdb for the native frames.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mixstack.model import Frame, FrameKind
+
+from ..interpreters import SUPPORTED, Build
+from .grammar import bare_symbol
+from .harness import record, running, stacks
+from .programs import program
+
+pytestmark = pytest.mark.live
+
+PROGRAMS = ("json_hook", "recursion_c", "exec_eval", "generator_delegation")
+DUMPS = 12
+
+_GDB = """
+import gdb, json, time
+gdb.execute("set pagination off")
+gdb.execute("set debuginfod enabled off")
+for _ in range({times}):
+    gdb.execute("attach {pid}", to_string=True)
+    names, frame = [], gdb.newest_frame()
+    while frame is not None:
+        if frame.type() != gdb.INLINE_FRAME:
+            where = gdb.execute(f"info symbol {{frame.pc() - (1 if names else 0)}}", to_string=True)
+            names.append(where.split(" ")[0])
+        frame = frame.older()
+    print("STACK " + json.dumps(names))
+    gdb.execute("detach", to_string=True)
+    time.sleep(0.013)
+"""
+
+
+@pytest.mark.parametrize("build", SUPPORTED)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_py_spy_sees_the_same_calls(name: str, build: Build, tmp_path: Path) -> None:
+    py_spy = _tool("py-spy")
+    with running([build.executable, program(name)]) as target:
+        capture = record(target.pid, tmp_path / "out.data")
+        dumps = [_py_spy_stack(py_spy, target.pid) for _ in range(DUMPS)]
+    ours = {_calls(_python(stack.frames)) for stack in stacks(capture)}
+    beginnings = {calls[:n] for calls in ours for n in range(len(calls) + 1)}
+    for dump in dumps:
+        # the leaf's own line is that of another moment; the lines of its callers are the calls'
+        *callers, leaf = dump
+        assert (*callers, (leaf[0], 0)) in beginnings, dump
+    assert {len(dump) for dump in dumps} != {1}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_gdb_sees_the_same_native_callers(name: str, tmp_path: Path) -> None:
+    """On a build with symbols; compared outwards from the innermost evaluator, plumbing included."""
+    gdb = _tool("gdb")
+    build = _with_symbols()
+    with running([build.executable, program(name)]) as target:
+        capture = record(target.pid, tmp_path / "out.data", seconds=1.5)
+        script = tmp_path / "stacks.py"
+        script.write_text(_GDB.format(pid=target.pid, times=DUMPS), encoding="utf-8")
+        said = subprocess.run(
+            [gdb, "-batch", "-nx", "-x", str(script)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    lines = [line for line in said.stdout.splitlines() if line.startswith("STACK ")]
+    assert len(lines) == DUMPS, said.stderr
+    ours = {
+        _to_evaluator([_native(f) for f in stack.full if _is_native(f)])
+        for stack in stacks(capture)
+    }
+    for line in lines:
+        theirs = _to_evaluator([_gdb_name(n) for n in reversed(json.loads(line[len("STACK ") :]))])
+        assert theirs in ours, "\n".join(theirs)
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(
+        name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
+    if path is None:
+        reason = f"{name} is not installed"
+        if os.environ.get("MIXSTACK_REQUIRE_ALL"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def _with_symbols() -> Build:
+    for row in SUPPORTED:
+        build = row.values[0]
+        if build is not None and not build.static and build.minor == (3, 12):
+            assert isinstance(build, Build)
+            return build
+    pytest.skip("no shared build of 3.12 here")
+
+
+def _py_spy_stack(py_spy: str, pid: int) -> tuple[tuple[str, int], ...]:
+    """(function, line) of the main thread, outermost first."""
+    said = subprocess.run(
+        [py_spy, "dump", "--json", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    (thread,) = json.loads(said.stdout)
+    return tuple((frame["name"], frame["line"]) for frame in reversed(thread["frames"]))
+
+
+def _python(frames: Sequence[Frame]) -> list[tuple[str, int]]:
+    """py-spy names a function by its bare name."""
+    return [(f.name.rpartition(".")[2], f.line or 0) for f in frames if f.kind is FrameKind.PYTHON]
+
+
+def _calls(python: Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    return (*python[:-1], *((name, 0) for name, _ in python[-1:]))
+
+
+def _is_native(frame: Frame) -> bool:
+    return frame.kind is FrameKind.NATIVE
+
+
+def _native(frame: Frame) -> str:
+    return bare_symbol(frame.name) if frame.resolved else "?"
+
+
+def _gdb_name(name: str) -> str:
+    return "?" if name == "No" else bare_symbol(name)  # "No symbol matches ..."
+
+
+def _to_evaluator(names: Sequence[str]) -> tuple[str, ...]:
+    """Outermost first, up to the innermost evaluator."""
+    last = max(
+        (i for i, name in enumerate(names) if name == "_PyEval_EvalFrameDefault"), default=-1
+    )
+    return tuple(names[: last + 1])

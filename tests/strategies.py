@@ -1,0 +1,158 @@
+"""Hypothesis strategies for the values of `mixstack.model`, as the probe and the recorder make them.
+
+Stacks are arbitrary, but encodable: what `tests.encode.encode_sample` writes is read back equal.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import strategies as st
+
+from mixstack.model import (
+    ChainEnd,
+    Code,
+    CodeKey,
+    Footer,
+    Interpreter,
+    KernelSymbol,
+    Losses,
+    Mapping,
+    MappingSnapshot,
+    Module,
+    NativeEnd,
+    NativeFrame,
+    Process,
+    PythonFrame,
+    RawStack,
+    Recording,
+    Sample,
+    Segment,
+    Step,
+    Symbol,
+)
+
+_U32 = (1 << 32) - 1
+_U64 = (1 << 64) - 1
+
+u32 = st.integers(0, _U32)
+u64 = st.integers(0, _U64)
+user_addresses = st.integers(0, (1 << 56) - 1)
+"""What fits beside a tag of the wire: 56 bits."""
+
+words = st.text(max_size=12)
+paths = st.one_of(words, st.binary(max_size=12).map(os.fsdecode))
+"""Text, and paths that are no Unicode."""
+
+# --- stacks -----------------------------------------------------------------------------------
+
+code_keys = st.builds(CodeKey, address=user_addresses, fingerprint=u32)
+python_frames = st.builds(
+    PythonFrame,
+    code=code_keys,
+    offset=st.integers(-(1 << 31), (1 << 31) - 1),
+    incomplete=st.booleans(),
+)
+_frames = st.lists(python_frames, max_size=4).map(tuple)
+_marked = st.builds(Segment, marker=user_addresses, frames=_frames)
+_unmarked = st.builds(
+    Segment, marker=st.none(), frames=st.lists(python_frames, min_size=1, max_size=4).map(tuple)
+)
+
+
+def _with_outermost(outer: Segment | None, inner: list[Segment]) -> tuple[Segment, ...]:
+    return (*([] if outer is None else [outer]), *inner)
+
+
+segment_lists = st.builds(_with_outermost, st.none() | _unmarked, st.lists(_marked, max_size=4))
+"""Segments, outermost first; only the outermost may lack a marker, and then it has frames."""
+
+
+def _native_frame(pc: int, cfa: int, step: Step) -> NativeFrame:
+    return NativeFrame(None if step is Step.RESYNC else pc, cfa, step)
+
+
+native_frames = st.builds(_native_frame, user_addresses, u64, st.sampled_from(Step))
+
+raw_stacks = st.builds(
+    RawStack,
+    kernel=st.lists(u64, max_size=4).map(tuple),
+    native=st.lists(native_frames, max_size=5).map(tuple),
+    native_end=st.sampled_from(NativeEnd),
+    segments=segment_lists,
+    chain_end=st.sampled_from(ChainEnd),
+    stack_pointer=st.none() | st.integers(1, _U64),
+    torn=st.booleans(),
+    end_pc=st.none() | st.integers(1, _U64),
+)
+thread_names = st.binary(max_size=15).map(
+    lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape")
+)
+samples = st.builds(
+    Sample, time_ns=u64, pid=u32, tid=u32, cpu=u32, thread_name=thread_names, stack=raw_stacks
+)
+
+# --- what the recorder adds -------------------------------------------------------------------
+
+small_ids = st.integers(0, 5)
+modules = st.builds(
+    Module, id=small_ids, path=paths, build_id=st.none() | st.binary(max_size=20).map(bytes.hex)
+)
+interpreters = st.builds(
+    Interpreter,
+    version=st.tuples(*[st.integers(0, 99)] * 3),
+    module_id=small_ids,
+    evaluator=st.none() | st.tuples(u64, u64),
+)
+processes = st.builds(
+    Process,
+    pid=small_ids,
+    command=st.lists(paths, max_size=3).map(tuple),
+    interpreter=st.none() | interpreters,
+    note=st.none() | words,
+)
+mappings = st.builds(
+    Mapping,
+    start=u64,
+    end=u64,
+    load_bias=st.integers(-_U64, _U64),
+    module_id=st.none() | small_ids,
+    label=st.none() | words,
+)
+snapshots = st.builds(
+    MappingSnapshot, pid=small_ids, time_ns=u64, mappings=st.lists(mappings, max_size=3).map(tuple)
+)
+codes = st.builds(
+    Code,
+    pid=small_ids,
+    key=code_keys,
+    name=words,
+    qualname=words,
+    filename=paths,
+    first_line=st.integers(-(1 << 31), (1 << 31) - 1),
+    linetable=st.none() | st.binary(max_size=30),
+)
+symbols = st.builds(Symbol, module_id=small_ids, start=u64, end=u64, name=paths)
+kernel_symbols = st.builds(KernelSymbol, start=u64, end=u64, name=words, module=st.none() | words)
+recordings = st.builds(
+    Recording,
+    mixstack_version=words,
+    command=st.lists(paths, max_size=3).map(tuple),
+    rate_hz=u32,
+    event=words,
+    start_ns=u64,
+    start_unix_ns=u64,
+    hostname=words,
+    kernel=words,
+    machine=words,
+    cpus=u32,
+)
+losses = st.builds(Losses, ring_full=u64, code_unreadable=u64, tables_missing=u64)
+footers = st.builds(
+    Footer,
+    end_ns=u64,
+    samples=u64,
+    losses=losses,
+    reason=words,
+    exit_status=st.none() | st.integers(-64, 255),
+)

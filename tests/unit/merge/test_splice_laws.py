@@ -1,0 +1,86 @@
+"""The laws of the join, on legal stacks, on spoiled ones and on nonsense."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixstack.merge.splice import splice
+from mixstack.model import Fit, Step
+from tests.unit.merge.truth import (
+    SPOILERS,
+    Spoil,
+    chain_torn,
+    check_conserved,
+    check_cut_keeps_slots,
+    check_not_believed,
+    check_truth,
+    outer_frames_lost,
+    true_stack,
+)
+
+RANDOM = st.randoms(use_true_random=False)
+
+
+@given(rng=RANDOM)
+def test_a_legal_stack_becomes_the_truth(rng: Random) -> None:
+    truth = true_stack(rng)
+    merged = splice(truth.raw)
+    check_truth(truth, merged)
+    check_conserved(truth.raw, merged)
+
+
+@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+@given(rng=RANDOM)
+def test_a_spoiled_stack_loses_nothing_and_claims_nothing(spoil: Spoil, rng: Random) -> None:
+    truth = true_stack(rng)
+    spoiled = spoil(rng, truth.raw)
+    merged = splice(spoiled)
+    check_conserved(spoiled, merged)
+    check_not_believed(truth, spoiled, merged)
+
+
+@pytest.mark.parametrize("spoil", [outer_frames_lost, chain_torn], ids=lambda spoil: spoil.__name__)
+@given(rng=RANDOM)
+def test_a_cut_at_the_outer_end_misplaces_nothing(spoil: Spoil, rng: Random) -> None:
+    truth = true_stack(rng)
+    merged = splice(spoil(rng, truth.raw))
+    assert merged.fit is Fit.PARTIAL
+    check_cut_keeps_slots(truth, merged)
+
+
+@given(rng=RANDOM)
+def test_knowing_the_evaluators_finds_the_slot_of_a_cut_segment(rng: Random) -> None:
+    truth = true_stack(rng, resync=False)
+    held = {item[0] for item in truth.items if getattr(item, "evaluator", False)}
+    merged = splice(chain_torn(rng, truth.raw), lambda frame: frame in held)
+    check_cut_keeps_slots(truth, merged)
+
+
+@given(rng=RANDOM)
+@settings(max_examples=200)
+def test_spoiled_again_and_again_nothing_is_lost(rng: Random) -> None:
+    raw = true_stack(rng).raw
+    for _ in range(3):
+        spoil = rng.choice([s for s in SPOILERS if raw.native or s is chain_torn])
+        raw = spoil(rng, raw)
+    merged = splice(raw, lambda frame: rng.random() < 0.5)
+    check_conserved(raw, merged)
+
+
+@given(rng=RANDOM)
+def test_a_frame_pointer_step_never_gets_a_marker_unasked(rng: Random) -> None:
+    raw = true_stack(rng, resync=False).raw
+    native = tuple(
+        frame._replace(step=Step.FRAME_POINTER) if frame.step is Step.CALLER else frame
+        for frame in raw.native
+    )
+    merged = splice(raw._replace(native=native))
+    shown = [item for item in merged.items if getattr(item, "evaluator", False)]
+    outer = dict(zip(native[1:], native, strict=False))
+    for item in shown:
+        frame = item[0]
+        assert frame not in outer or outer[frame].step is not Step.FRAME_POINTER
