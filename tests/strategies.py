@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the values of `mixstack.model`, as the probe and the recorder make them.
+"""Hypothesis strategies for the values of `mixstack.model`, as probe and recorder make them.
 
 Stacks are arbitrary, but encodable: what `tests.encode.encode_sample` writes is read back equal.
 """

@@ -15,6 +15,26 @@ INLINE int user_regs(const struct ms_regs *regs)
 	return regs->cs == 0x33 && (regs->ss & 0xffff) == 0x2b;
 }
 
+/* Field by field: the verifier knows the context only so. */
+INLINE void copy_registers(struct ms_regs *to, const struct ms_regs *from)
+{
+	to->r15 = from->r15;
+	to->r14 = from->r14;
+	to->r13 = from->r13;
+	to->r12 = from->r12;
+	to->bp = from->bp;
+	to->bx = from->bx;
+	to->r11 = from->r11;
+	to->r10 = from->r10;
+	to->r9 = from->r9;
+	to->r8 = from->r8;
+	to->ax = from->ax;
+	to->cx = from->cx;
+	to->dx = from->dx;
+	to->si = from->si;
+	to->di = from->di;
+}
+
 /* The user's registers: the context's, or those that the kernel saved at the top of its stack. */
 INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 			  struct ms_sample_buffer *sample, const struct ms_config *config, ms_u64 task)
@@ -27,6 +47,8 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 		s->sp = ctx->regs.sp;
 		s->bp = ctx->regs.bp;
 		s->r10 = ctx->regs.r10;
+		if (in_prologue(s))
+			copy_registers(&s->regs, &ctx->regs);
 		return 0;
 	}
 	sample->head.flags |= MS_SAMPLE_KERNEL;

@@ -144,16 +144,13 @@ enum ms_row_kind {
 	MS_ROW_ROOT = 6,      /* the return address is undefined: the thread's root */
 	MS_ROW_SIGNAL = 7,    /* rsp points at a ucontext: the interrupted registers are in it */
 	MS_ROW_R10 = 8,       /* CFA = r10 + offset; only in a leaf, where r10 is known */
-	MS_ROW_FRAME = 9,     /* no rule, but the function keeps a frame pointer: CFA = rbp + 16 */
 };
 #define MS_RBP_AT_RBP (-2048)
 
 /* An executable mapping. */
 enum ms_mapping_kind {
-	MS_MAPPING_TABLE = 1,      /* rows at `first_row`.., page index at `first_page`.. */
-	MS_MAPPING_NO_TABLE = 2,   /* a file or anonymous memory without a table */
-	MS_MAPPING_TRAMPOLINE = 3, /* CPython's perf trampolines: CFA = rsp + 16, rbp unchanged */
-	MS_MAPPING_TRAMPOLINE_RBP = 4, /* the same with rbp pushed: CFA = rbp + 16 after the prologue */
+	MS_MAPPING_TABLE = 1,    /* rows at `first_row`.., page index at `first_page`.. */
+	MS_MAPPING_NO_TABLE = 2, /* a file or anonymous memory without a table */
 };
 
 struct ms_mapping {
@@ -225,6 +222,7 @@ struct ms_process {
 	struct ms_layout layout;
 	ms_u64 code_start; /* the interpreter's own text: only there is an evaluator learned */
 	ms_u64 code_end;
+	ms_u64 evaluator; /* first byte of the evaluator: while its prologue runs, its record is torn */
 };
 
 /* What the probe learned of a process' evaluator from clean stacks. */

@@ -64,7 +64,6 @@ class RowKind(enum.IntEnum):
     ROOT = 6
     SIGNAL = 7
     R10 = 8
-    FRAME = 9
 
 
 class MappingKind(enum.IntEnum):
@@ -72,8 +71,6 @@ class MappingKind(enum.IntEnum):
 
     TABLE = 1
     NO_TABLE = 2
-    TRAMPOLINE = 3
-    TRAMPOLINE_RBP = 4
 
 
 class ChainKind(enum.IntEnum):
@@ -236,6 +233,7 @@ class ProcessEntry(LittleEndianStructure):
         ("layout", Layout),
         ("code_start", c_uint64),
         ("code_end", c_uint64),
+        ("evaluator", c_uint64),
     )
 
 

@@ -43,7 +43,7 @@ class Damage:
     cut: bool = False
 
 
-def unpack_payload(head: BlockHead, stored: bytes) -> bytes:
+def _unpack(decompressor: zstandard.ZstdDecompressor, head: BlockHead, stored: bytes) -> bytes:
     """The bytes of a block. Raises Malformed if they are not what the head says.
 
     Nothing is unpacked before the frame itself says the size that the head promised.
@@ -53,9 +53,7 @@ def unpack_payload(head: BlockHead, stored: bytes) -> bytes:
     try:
         if zstandard.frame_content_size(stored) != head.raw_size:
             raise Malformed("a block claims two sizes")
-        raw: bytes = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).decompress(
-            stored, allow_extra_data=False
-        )
+        raw: bytes = decompressor.decompress(stored, allow_extra_data=False)
     except (zstandard.ZstdError, MemoryError) as e:
         raise Malformed(f"a block cannot be unpacked: {e}") from e
     if len(raw) != head.raw_size:
@@ -69,6 +67,7 @@ def read_blocks(fd: int, size: int, damage: Damage) -> Iterator[Block]:
     A damaged payload is passed over by its length; behind a damaged head the next sound block is
     searched for. Sequence numbers only grow: a block that was seen, or comes late, is not one.
     """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX)
     at, expected = FILE_HEAD_SIZE, 0
     while at < size:
         found = _head_at(fd, at, size)
@@ -91,7 +90,7 @@ def read_blocks(fd: int, size: int, damage: Damage) -> Iterator[Block]:
         payload_at = at + BLOCK_HEAD_SIZE
         at = payload_at + found.stored_size
         try:
-            raw = unpack_payload(found, os.pread(fd, found.stored_size, payload_at))
+            raw = _unpack(decompressor, found, os.pread(fd, found.stored_size, payload_at))
         except Malformed:
             damage.missing += 1
             damage.skipped_bytes += BLOCK_HEAD_SIZE + found.stored_size

@@ -231,7 +231,8 @@ def _problem(damage: Damage, ended: bool) -> str | None:
     parts = []
     if not ended:
         parts.append(
-            "the recording did not end properly: its last second and its closing counts are missing"
+            "the recording did not end properly (killed, out of space, or the file was cut off): "
+            "its end is missing"
         )
     inner = damage.missing - damage.cut
     if inner > 0:

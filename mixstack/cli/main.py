@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -78,6 +77,8 @@ def main(argv: Sequence[str]) -> int:
             "please report this; MIXSTACK_DEBUG=1 in the environment shows where it happened",
         )
         if os.environ.get("MIXSTACK_DEBUG") == "1":
+            import traceback
+
             traceback.print_exc()
         return EXIT_INTERNAL
 

@@ -79,7 +79,7 @@ def _replaced_file(path: str) -> Iterator[TextIO]:
         )
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name[:64]}.{secrets.token_hex(6)}.tmp")
-    # mode 666 less the umask, as for any new file: a profile recorded by root is for everyone
+    # not `tempfile`: its mode 600 would stay, and the browser may run as someone else
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with open(descriptor, "w", encoding=_ENCODING, errors=_ERRORS) as stream:

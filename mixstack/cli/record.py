@@ -74,7 +74,7 @@ def record(
     options = RecordOptions(pid, command, output, duration, rate)
 
     from mixstack.cli.terminal import StatusLine
-    from mixstack.record import session
+    from mixstack.record.session import record as record_session
 
     status = StatusLine(sys.stderr)
     shown: set[str] = set()
@@ -85,7 +85,7 @@ def record(
         status.update(status_text(progress))
 
     try:
-        result = session.record(options, on_progress)
+        result = record_session(options, on_progress)
     finally:
         status.clear()
     for note in result.notes:

@@ -11,7 +11,6 @@ from mixstack.model import (
     Fit,
     Frame,
     Item,
-    KernelItem,
     MergedStack,
     NativeFrame,
     NativeItem,
@@ -124,8 +123,8 @@ class _Names:
 
     def __init__(self, namer: Namer) -> None:
         self._namer = namer
-        # The frame is kept beside its name, so that its identity is not given to another.
-        self._known: dict[tuple[int, int], dict[tuple[type, object], tuple[Item, Frame]]] = {}
+        # The item is kept beside its name, so that its frame's identity is not given to another.
+        self._known: dict[tuple[int, int], dict[int | Item, tuple[Item, Frame]]] = {}
 
     def of(
         self, pid: int, time_ns: int, generation: int, items: tuple[Item, ...]
@@ -133,19 +132,15 @@ class _Names:
         known = self._known.setdefault((pid, generation), {})
         frames = []
         for item in items:
-            key = _identity(item)
+            key: int | Item
+            if isinstance(item, NativeItem):
+                key = ~id(item.frame) if item.evaluator else id(item.frame)
+            elif isinstance(item, PythonItem):
+                key = id(item.frame)
+            else:
+                key = item
             found = known.get(key)
             if found is None:
                 found = known[key] = (item, self._namer.frame(pid, time_ns, item))
             frames.append(found[1])
         return tuple(frames)
-
-
-def _identity(item: Item) -> tuple[type, object]:
-    if isinstance(item, NativeItem):
-        return NativeItem, id(item.frame) if item.evaluator else ~id(item.frame)
-    if isinstance(item, PythonItem):
-        return PythonItem, id(item.frame)
-    if isinstance(item, KernelItem):
-        return KernelItem, item.address
-    return type(item), item

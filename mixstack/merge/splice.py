@@ -8,7 +8,7 @@ asked, and nothing is counted. What cannot be placed for certain is kept, marked
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from mixstack.model import (
@@ -28,6 +28,8 @@ from mixstack.model import (
     Step,
 )
 
+# Bound once: a look-up in an enum costs as much as the rest of a frame.
+_RESYNC, _SIGNAL, _FRAME_POINTER = Step.RESYNC, Step.SIGNAL, Step.FRAME_POINTER
 _NATIVE_LIMITS = (NativeEnd.TRUNCATED, NativeEnd.TAIL_CALLS)
 _CHAIN_LIMITS = (ChainEnd.TRUNCATED, ChainEnd.TAIL_CALLS)
 _CHAIN_CUTS = (ChainEnd.READ_FAULT, ChainEnd.INVALID)
@@ -88,31 +90,26 @@ def _extents(stack: RawStack) -> _Extents:
         bottom = stack.stack_pointer
     else:
         bottom = native[-1].cfa if native else 0
-    bottoms, tops, sound = [0] * len(native), [0] * len(native), [True] * len(native)
+    tops = [frame.cfa for frame in native]
+    bottoms = list(tops)
+    sound = [True] * len(native)
     for i in reversed(range(len(native))):
-        top = native[i].cfa
-        if _may_lack_cfa(native, i) and not bottom < top < _next_cfa(native, i):
-            top = bottom  # an empty range: what lies further out is not this frame's
-        elif top <= bottom and native[i - 1].step is Step.SIGNAL:
+        outer_step = native[i - 1].step if i > 0 else None
+        if outer_step is _RESYNC:
+            # The walk died here: the stack, up to nobody knows where, counts as the outer frame's.
+            tops[i] = bottom
+        elif outer_step is _SIGNAL and tops[i] <= bottom:
             # The handler ran on a stack of its own, which may lie anywhere and holds no evaluator.
-            bottom = top
-            bottoms[i:] = tops[i:] = [top] * (len(native) - i)
-        elif top <= bottom:
+            bottom = tops[i]
+            bottoms[i:] = tops[i:] = [bottom] * (len(native) - i)
+        elif outer_step is not None and tops[i] <= bottom:
             # One of the two bounds is wrong, and each of them is a neighbour's bound as well.
+            # (The outermost frame may have no CFA: a root, or a frame that the walk died in.)
             for doubtful in range(i - 1, min(i + 2, len(native))):
                 sound[doubtful] = False
-        bottoms[i], tops[i] = bottom, top
-        bottom = max(bottom, top)
+        bottoms[i] = bottom
+        bottom = max(bottom, tops[i])
     return _Extents([-b for b in bottoms], tops, sound, ceiling=bottom)
-
-
-def _may_lack_cfa(native: Sequence[NativeFrame], i: int) -> bool:
-    """Whether the walk ended in frame `i`: at the root, or without a rule that gives its CFA."""
-    return i == 0 or native[i - 1].step is Step.RESYNC
-
-
-def _next_cfa(native: Sequence[NativeFrame], i: int) -> float:
-    return native[i - 1].cfa if i > 0 else float("inf")
 
 
 def _in_order(segments: Sequence[Segment]) -> list[tuple[int, int]]:
@@ -121,11 +118,11 @@ def _in_order(segments: Sequence[Segment]) -> list[tuple[int, int]]:
     Of two markers in the wrong order either may be the wrong one, so neither is in order.
     """
     marked = [(j, s.marker) for j, s in enumerate(segments) if s.marker is not None]
-    highest_inner = [-1]
+    highest_inner = [float("-inf")]
     for _, marker in reversed(marked):
         highest_inner.append(max(highest_inner[-1], marker))
     in_order = []
-    lowest_outer: float = float("inf")
+    lowest_outer = float("inf")
     for (j, marker), inner in zip(marked, reversed(highest_inner[:-1]), strict=True):
         if inner < marker < lowest_outer:
             in_order.append((j, marker))
@@ -145,7 +142,7 @@ def _held(
         i = bisect_left(extents.negated_bottoms, -marker)
         if i == len(native) or marker >= extents.tops[i] or not extents.sound[i]:
             continue
-        by_frame_pointer = i > 0 and native[i - 1].step is Step.FRAME_POINTER
+        by_frame_pointer = i > 0 and native[i - 1].step is _FRAME_POINTER
         if not by_frame_pointer or is_evaluator(native[i]):
             held.setdefault(i, []).append((j, marker))
     return held
@@ -189,48 +186,41 @@ def _innermost_evaluator(native: Sequence[NativeFrame], is_evaluator: IsEvaluato
 
 
 def _assemble(stack: RawStack, placing: _Placing) -> tuple[Item, ...]:
-    groups = _groups(stack.segments, placing)
-    # A chain that was cut inside a segment lost that segment's own outer frames first.
-    cut_inside = bool(stack.segments) and stack.segments[0].marker is None
-    chain_mark_at = placing.slots.get(0, _OUTER_END) if cut_inside else _OUTER_END
-    items: list[Item] = []
-    for i in range(_OUTER_END, len(stack.native)):
-        group = groups.get(i, [])
-        if i != _OUTER_END:
-            frame = stack.native[i]
-            items.append(NativeItem(frame, evaluator=bool(group) or frame.step is Step.RESYNC))
-        if i == chain_mark_at:
-            items += _chain_mark(stack.chain_end)
-        items += _python(stack.segments, placing, group)
-        if i == _OUTER_END:
-            items += [mark for mark in _native_mark(stack) if items[-1:] != [mark]]
-        elif stack.native[i].step is Step.RESYNC:
-            items.append(_GAP)
+    behind = _behind(stack, placing)
+    outer = behind.get(_OUTER_END, [])
+    items = outer + [mark for mark in _native_mark(stack) if outer != [mark]]
+    for i, frame in enumerate(stack.native):
+        if frame.step is _RESYNC:
+            items += [NativeItem(frame, True), *behind.get(i, ()), _GAP]
+        elif i in behind:
+            items += [NativeItem(frame, True), *behind[i]]
+        else:
+            items.append(NativeItem(frame, False))
     items += [KernelItem(address) for address in stack.kernel]
     return tuple(items)
 
 
-def _groups(segments: Sequence[Segment], placing: _Placing) -> dict[int, list[int]]:
-    """Segments by the native frame they follow; one without a place follows its outer neighbour."""
-    groups: dict[int, list[int]] = {}
+def _behind(stack: RawStack, placing: _Placing) -> dict[int, list[Item]]:
+    """What follows each native frame that holds segments, and what precedes them all.
+
+    A segment without a place follows its outer neighbour.
+    """
+    segments = stack.segments
+    # A chain that was cut inside a segment lost that segment's own outer frames first.
+    cut_inside = bool(segments) and segments[0].marker is None
+    anchor = placing.slots.get(0, _OUTER_END) if cut_inside else _OUTER_END
+    behind: dict[int, list[Item]] = {anchor: [*_chain_mark(stack.chain_end)]}
     anchor = _OUTER_END
-    for j in range(len(segments)):
+    unplaced = set()
+    for j, segment in enumerate(segments):
         anchor = placing.slots.get(j, anchor)
-        groups.setdefault(anchor, []).append(j)
-    return groups
-
-
-def _python(
-    segments: Sequence[Segment], placing: _Placing, group: Sequence[int]
-) -> Iterator[PythonItem | MarkItem]:
-    mark = False
-    for j in group:
-        frames = [PythonItem(frame) for frame in segments[j].frames if not frame.incomplete]
-        yield from frames
-        placed = j in placing.slots or j in placing.beyond
-        mark = mark or (bool(frames) and not placed)
-    if mark:
-        yield _UNPLACED
+        frames = [PythonItem(frame) for frame in segment.frames if not frame.incomplete]
+        behind.setdefault(anchor, []).extend(frames)
+        if frames and j not in placing.slots and j not in placing.beyond:
+            unplaced.add(anchor)
+    for anchor in unplaced:
+        behind[anchor].append(_UNPLACED)
+    return behind
 
 
 def _native_mark(stack: RawStack) -> list[MarkItem]:
@@ -253,7 +243,7 @@ def _fit(stack: RawStack, extents: _Extents, placing: _Placing, items: Sequence[
     if not stack.native:
         has_python = any(isinstance(item, PythonItem) for item in items)
         return Fit.PYTHON_ONLY if has_python else Fit.PARTIAL
-    resynced = {i for i, frame in enumerate(stack.native) if frame.step is Step.RESYNC}
+    resynced = {i for i, frame in enumerate(stack.native) if frame.step is _RESYNC}
     all_right = (
         stack.native_end is NativeEnd.ROOT
         and not _chain_mark(stack.chain_end)

@@ -16,33 +16,41 @@ class Timeline:
 
     def __init__(self, start_ns: int, period_ns: int) -> None:
         self._period_ns = period_ns
+        self._patience_ns = period_ns * 3 // 2
+        self._id = OFF_CPU  # what the thread has been in since `_since_ns`, seen last at `_last_ns`
+        self._since_ns = start_ns
         self._last_ns = start_ns
-        self._last_id = OFF_CPU
         self.stack_ids = array("I")
         self.durations_ns = array("Q")
 
     def add(self, time_ns: int, stack_id: int) -> None:
         """The thread was seen in `stack_id`; a moment before the last one counts as that one."""
-        self._spend(max(time_ns - self._last_ns, 0), limit_ns=self._period_ns * 3 // 2)
-        self._last_ns = max(time_ns, self._last_ns)
-        self._last_id = stack_id
+        if time_ns - self._last_ns > self._patience_ns:
+            self._switch(OFF_CPU, self._last_ns + self._period_ns)
+        elif time_ns < self._last_ns:
+            time_ns = self._last_ns
+        if stack_id != self._id:
+            self._switch(stack_id, time_ns)
+        self._last_ns = time_ns
 
     def finish(self, end_ns: int) -> None:
         """Fill the line up to `end_ns`, which is not before the last sample."""
-        self._spend(end_ns - self._last_ns, limit_ns=self._period_ns)
-        self._last_ns = end_ns
-        self._last_id = OFF_CPU
+        if end_ns - self._last_ns > self._period_ns:
+            self._switch(OFF_CPU, self._last_ns + self._period_ns)
+        self._close(end_ns)
 
-    def _spend(self, gap_ns: int, limit_ns: int) -> None:
-        lasts = gap_ns if gap_ns <= limit_ns else self._period_ns
-        self._append(self._last_id, lasts)
-        self._append(OFF_CPU, gap_ns - lasts)
+    def _switch(self, stack_id: int, time_ns: int) -> None:
+        if stack_id != self._id:
+            self._close(time_ns)
+            self._id = stack_id
+            self._since_ns = time_ns
 
-    def _append(self, stack_id: int, duration_ns: int) -> None:
+    def _close(self, time_ns: int) -> None:
+        duration_ns = time_ns - self._since_ns
         if duration_ns == 0:
             return
-        if self.stack_ids and self.stack_ids[-1] == stack_id:
+        if self.stack_ids and self.stack_ids[-1] == self._id:
             self.durations_ns[-1] += duration_ns
         else:
-            self.stack_ids.append(stack_id)
+            self.stack_ids.append(self._id)
             self.durations_ns.append(duration_ns)

@@ -149,6 +149,8 @@ class Follower:
         self._entry.interp_next = found.layout.interp_next
         self._entry.tss_slot = found.tss_slot_offset or 0
         self._entry.code_start, self._entry.code_end = found.text
+        if found.evaluator is not None:
+            self._entry.evaluator = found.load_bias + found.evaluator[0]
 
     def _record(self, process: Process) -> None:
         if process == self._recorded:

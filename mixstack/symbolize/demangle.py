@@ -3,7 +3,7 @@
 The demangler is the PyPI package `pydemumble`: LLVM's, in a 0.2 MB wheel without dependencies that
 imports in 2-5 ms and takes 6 us a name. Compared with GNU c++filt over 20,000 C++ names of
 libstdc++ and libLLVM and 20,576 Rust v0 names of rustc, it differs in spelling only (`>>` for
-`> >`, 'lambda', no crate hash), and leaves `_ZGT` (transaction clones) mangled.
+`> >`, `std::istream`, 'lambda', no crate hash), and leaves `_ZGT` (transaction clones) mangled.
 Weighed against it: `__cxa_demangle` of the machine's libstdc++ through ctypes, or `cxxfilt`, which
 wraps it (no Rust, and names would depend on where a capture is merged); `symbolic` (both, but a
 19 MB wheel and 60 ms); `cpp_demangle`, `rust-demangler`, `itanium-demangler` (one language each,

@@ -85,7 +85,7 @@ class SymbolTable:
                 found.setdefault((entry.start, entry.end), []).append(entry)
             # Where local symbols were discarded, what follows an unsized function may be another
             # one that lost its name; so its end is unknown.
-            if any(entry.binding == _LOCAL for entry in sized):
+            if name == ".symtab" and any(entry.binding == _LOCAL for entry in sized):
                 unsized += without
         entries = [_preferred(aliases, strings) for aliases in found.values()]
         entries += _sized_by_neighbour(elf, unsized, entries)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 
 from mixstack.model import KernelSymbol
 
-_LINE = re.compile(rb"^([0-9a-f]+) (.) (\S+)(?:[ \t]+\[(\S+)\])?$", re.MULTILINE)
+_LINE = re.compile(rb"[0-9a-f]+ (.) (\S+)(?:[ \t]+\[(\S+)\])?\n?")
 _TEXT = b"tTwW"
 
 # A kernel or module's last function has no successor that would bound it; none is longer than this.
@@ -34,59 +35,62 @@ def kernel_symbols(
 
 
 class _KernelTable:
-    """Kernel symbols as columns; a range reaches from a symbol to the next of any type."""
+    """The list as it was read, and an index into it: 12 bytes a line beside the text."""
 
-    def __init__(self, starts: array[int], lines: array[int], text: bytes) -> None:
-        self._starts = starts  # ascending, each address once
-        self._lines = lines  # where in `text` the chosen "name module" line begins
+    def __init__(self, text: bytes, index: list[int]) -> None:
+        """`index`: address << 32 | where its line begins in `text`, sorted."""
         self._text = text
+        self._starts = array("Q", (each >> 32 for each in index))
+        self._lines = array("I", (each & 0xFFFFFFFF for each in index))
 
     def find(self, address: int) -> KernelSymbol | None:
-        at = bisect_right(self._starts, address) - 1
-        if at < 0:
+        """The function whose range, from it to the next symbol of any type, covers the address."""
+        behind = bisect_right(self._starts, address)
+        if behind == 0:
             return None
-        name, module = self._entry(at)
-        if not name:
+        start = self._starts[behind - 1]
+        aliases = map(self._entry, range(bisect_left(self._starts, start), behind))
+        best = min((entry for entry in aliases if entry is not None), default=None)
+        if best is None:
             return None
-        start = self._starts[at]
+        _, _, name, module = best
         end = start + _LONGEST
-        if at + 1 < len(self._starts):
-            following = self._starts[at + 1]
-            same_module = self._entry(at + 1)[1] == module
-            end = following if same_module else min(end, following)
-        return KernelSymbol(start, end, name, module) if address < end else None
+        if behind < len(self._starts):
+            following = self._entry(behind)
+            same_module = following is not None and following[3] == module
+            end = self._starts[behind] if same_module else min(end, self._starts[behind])
+        if address >= end:
+            return None
+        return KernelSymbol(start, end, name, module or None)
 
-    def _entry(self, at: int) -> tuple[str, str | None]:
-        """(name, module); the name is "" for what is not a function."""
+    def _entry(self, at: int) -> tuple[bool, int, str, str] | None:
+        """(is local, underscores, name, module) of a function: the least of aliases is shown."""
         begin = self._lines[at]
-        line = self._text[begin : self._text.index(b"\n", begin)].decode("utf-8", "replace")
-        name, _, module = line.partition(" ")
-        return name, module or None
+        line = _LINE.match(self._text, begin)
+        if line is None or line[1] not in _TEXT:
+            return None
+        name = line[2].decode("utf-8", "replace")
+        module = (line[3] or b"").decode("utf-8", "replace")
+        return line[1].islower(), len(name) - len(name.lstrip("_")), name, module
 
 
 @lru_cache(maxsize=2)
 def _table(kallsyms: str) -> _KernelTable:
     try:
         with open(kallsyms, "rb") as file:
-            content = file.read()
+            text = file.read()
     except OSError:
-        content = b""
-    best: dict[int, tuple[bool, bool, int, bytes, bytes]] = {}
-    for address, kind, name, module in _LINE.findall(content):
-        start = int(address, 16)
-        is_data = kind not in _TEXT
-        underscores = len(name) - len(name.lstrip(b"_"))
-        rank = (is_data, kind.islower(), underscores, name, module)
-        known = best.get(start)
-        if known is None or rank < known:
-            best[start] = rank
-    best.pop(0, None)  # what kptr_restrict shows for every symbol; no function lies there
-    starts, lines, text = array("Q"), array("Q"), bytearray()
-    for start in sorted(best):
-        is_data, _, _, name, module = best[start]
-        if start >> 64:
-            continue
-        starts.append(start)
-        lines.append(len(text))
-        text += (b"" if is_data else name) + b" " + module + b"\n"
-    return _KernelTable(starts, lines, bytes(text))
+        text = b""
+    index: list[int] = []  # numbers: a third of the memory that pairs would take
+    at = 0
+    for line in io.BytesIO(text):
+        try:
+            start = int(line[: line.find(b" ")], 16)
+        except ValueError:
+            start = 0
+        # Address 0 is what kptr_restrict shows for every symbol.
+        if 0 < start < 1 << 64:
+            index.append(start << 32 | at)
+        at += len(line)
+    index.sort()
+    return _KernelTable(text, index)

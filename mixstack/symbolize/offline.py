@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 from mixstack.elf import BadElf, Elf, open_elf
 from mixstack.model import Module, Sample, Step, Symbol
@@ -14,12 +15,12 @@ from mixstack.symbolize.elf_symbols import SymbolTable
 from mixstack.symbolize.names import NamedCapture
 
 
-class SampledCapture(NamedCapture):
+class SampledCapture(NamedCapture, Protocol):
     """A capture whose samples can be gone through."""
 
     def samples(self) -> Iterator[Sample]:
         """All samples."""
-        raise NotImplementedError
+        ...
 
 
 OpenElf = Callable[[str], AbstractContextManager[Elf]]

@@ -12,16 +12,17 @@ from typing import Final, NamedTuple
 
 from mixstack.elf import BadElf, open_elf
 from mixstack.target.debug_offsets import layout_from_debug_offsets
-from mixstack.target.layouts import COMPILED, SUPPLEMENTS, SUPPORTED, Layout
+from mixstack.target.layouts import COMPILED, SUPPLEMENTS, SUPPORTED, Layout, Minor
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
 from mixstack.target.python_file import RUNTIME_SYMBOL, PythonFile, Version, read_python_file
 from mixstack.target.thread_states import find_tss_slot, walk_thread_states
 
 _CACHE_LIMIT: Final = 4096
+_FIRST_RUNTIME: Final = (3, 7)  # the first version that has a `_PyRuntime`
 _SEARCH_LIMIT: Final = 64 << 20  # bytes at the start of a file; its dynamic names lie there
 _WALK_LIMIT: Final = 16  # thread states looked at
-_ATTEMPTS: Final = 3  # at a list that may change while it is read
+_ATTEMPTS: Final = 8  # at a list that may change while it is read
 _LIBPYTHON: Final = re.compile(r"libpython\d[^/]*\.so[^/]*\Z")
 _PYTHON_NAME: Final = re.compile(r"(?:lib)?python(\d)(?:\.?(\d+))?(?!\d)[^/]*\Z")
 _LIBRARY_FOLDER: Final = re.compile(r"/python(\d)\.(\d+)/")
@@ -186,17 +187,21 @@ def _inspect(
         return NotSupported(f"its {name} was stripped of the symbol PyCode_Type", final=True)
     runtime = bias + file.runtime
     interp_head = runtime + layout.runtime_interpreters_head
+    key = _autotss_key(process, runtime, layout)
+    ready = fits = False
     for _ in range(_ATTEMPTS):
         walk = walk_thread_states(process.read, interp_head, layout, _WALK_LIMIT)
-        if walk.sound:
+        slot = find_tss_slot(process.read, walk.states, key)
+        ready |= bool(walk.states)
+        fits |= bool(walk.states) or walk.sound
+        if slot is not None or (walk.sound and not walk.states):
             break
-    else:
+    if not fits:
         return NotSupported(
             f"its {name} keeps its state elsewhere than the usual builds do"
             " (a debug or a patched build?)",
             final=False,
         )
-    key = _autotss_key(process, runtime, layout)
     return FoundInterpreter(
         version=(file.version.major, file.version.minor, file.version.micro),
         module_map=line,
@@ -206,11 +211,11 @@ def _inspect(
         code_type=bias + file.code_type,
         interp_head=interp_head,
         autotss_key=key,
-        tss_slot_offset=find_tss_slot(process.read, walk.states, key),
+        tss_slot_offset=slot,
         evaluator=file.evaluator,
         text=(bias + file.text[0], bias + file.text[1]),
         trampoline=file.trampoline,
-        ready=bool(walk.states),
+        ready=ready,
     )
 
 
@@ -242,28 +247,29 @@ def _autotss_key(process: TargetProcess, runtime: int, layout: Layout) -> int | 
 
 
 def _unrecognised(lines: list[MapLine]) -> NotSupported:
-    """No file has a `_PyRuntime`: a Python before 3.7 by its name, or none at all."""
+    """No file has a `_PyRuntime`: a Python before 3.7 by its name, or none, perhaps only so far."""
     named = _named_version([line for line in lines if _PYTHON_NAME.match(_name(line))])
-    if named is not None:
+    if named is not None and named < _FIRST_RUNTIME:
         return _unsupported_version(named)
     return NotSupported("it runs no CPython", final=False)
 
 
-def _unsupported_version(version: tuple[int, int | None] | None) -> NotSupported:
+def _unsupported_version(version: Minor | None) -> NotSupported:
     supported = ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED)
     if version is None:
         what = "a CPython that does not state its version"
     elif version[0] < 3:
-        what = "Python 2" if version[1] is None else f"Python {version[0]}.{version[1]}"
-        return NotSupported(f"it runs {what}, which is not supported", final=True)
+        return NotSupported(
+            f"it runs Python {version[0]}.{version[1]}, which is not supported", True
+        )
     else:
-        what = "CPython " + ".".join(str(part) for part in version if part is not None)
+        what = f"CPython {version[0]}.{version[1]}"
     return NotSupported(
         f"it runs {what}, which is not supported yet (supported: {supported})", final=True
     )
 
 
-def _named_version(lines: list[MapLine]) -> tuple[int, int | None] | None:
+def _named_version(lines: list[MapLine]) -> Minor | None:
     """The version that file names tell: libpython3.9.so.1.0, python3.9, .../python3.9/..."""
     for line in lines:
         named = _PYTHON_NAME.match(_name(line))

@@ -54,7 +54,7 @@ class PythonFile:
 
     runtime: `_PyRuntime`; code_type: `PyCode_Type`; evaluator: the range that the symbol
     `_PyEval_EvalFrameDefault` covers; text: from the first executable segment to the last's end.
-    trampoline: the machine code that perf trampolines are copies of (3.12+; Python/asm_trampoline.S).
+    trampoline: the machine code of which perf trampolines are copies (3.12+; asm_trampoline.S).
     version is None before 3.11, which does not state it.
     """
 

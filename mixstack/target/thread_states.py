@@ -33,8 +33,8 @@ class ThreadState(NamedTuple):
 class ThreadStates(NamedTuple):
     """What the walk of the list found.
 
-    sound: each entry pointed back at its interpreter; otherwise the list changed under the walk,
-    or the layout is not this interpreter's.
+    states: those whose interpreter and thread were verified. sound: all of them were; otherwise
+    the list changed under the walk, or the layout is not this interpreter's.
     """
 
     states: tuple[ThreadState, ...]
@@ -50,22 +50,25 @@ def walk_thread_states(
     """
     states: list[ThreadState] = []
     seen: set[int] = set()
+    sound = True
     interp = _pointer(read, interpreters_head)
     for _ in range(_MAX_INTERPRETERS):
         if not interp:
             break
         tstate = _pointer(read, interp + layout.interp_threads_head)
-        while tstate and len(states) < limit:
+        while tstate and len(states) < limit and len(seen) < _MAX_THREADS:
             if tstate in seen or _pointer(read, tstate + layout.tstate_interp) != interp:
                 return ThreadStates(tuple(states), sound=False)
             seen.add(tstate)
             thread_id = _pointer(read, tstate + layout.tstate_thread_id)
-            # 0 until the new thread itself has taken its thread state.
-            if thread_id:
+            # The x86-64 ABI has a thread's FS base point at a pointer to itself.
+            if thread_id and _pointer(read, thread_id) == thread_id:
                 states.append(ThreadState(tstate, thread_id))
+            elif thread_id != 0:  # 0 until the new thread itself has taken its thread state
+                sound = False
             tstate = _pointer(read, tstate + layout.tstate_next)
         interp = _pointer(read, interp + layout.interp_next)
-    return ThreadStates(tuple(states), sound=True)
+    return ThreadStates(tuple(states), sound)
 
 
 def find_tss_slot(read: ReadMemory, states: Iterable[ThreadState], key: int | None) -> int | None:

@@ -78,7 +78,7 @@ def _digest(elf: Elf) -> bytes:
     """What the table is made from: the segments and `.eh_frame`, in 16 bytes."""
     section = elf.section(".eh_frame")
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((elf.machine, elf.segments, section and section.vaddr)).encode())
+    digest.update(repr((elf.segments, section and section.vaddr)).encode())
     if section is not None:
         digest.update(section.data)
     return digest.digest()

@@ -34,7 +34,7 @@ class _Region(NamedTuple):
 
     start: int
     stop: int
-    rows: tuple[int, ...]
+    rows: array[int]
 
 
 def compile_table(elf: Elf) -> UnwindTable:
@@ -43,8 +43,6 @@ def compile_table(elf: Elf) -> UnwindTable:
     An FDE that is broken, or outside of the executable segments, is left out. Raises BadElf if
     nothing is left, if there is no `.eh_frame`, or if the file's own numbers are absurd.
     """
-    if elf.machine != "EM_X86_64":
-        raise BadElf(f"{elf.name}: made for {elf.machine}, not for x86-64")
     code = code_range(elf)
     section = elf.section(".eh_frame")
     if section is None or not section.data:
@@ -91,7 +89,7 @@ def compile_rows(eh_frame: bytes, vaddr: int, code: CodeRange) -> array[int]:
             rule = -1
         skip = 1 if relative[0] == rule else 0
         if relative[-1] & PC_MASK >= stop - start:
-            relative = tuple(r for r in relative if r & PC_MASK < stop - start)
+            relative = array("Q", [r for r in relative if r & PC_MASK < stop - start])
         rows.extend([r + start for r in relative[skip:]])
         rule = relative[-1] & _RULE
         covered = stop

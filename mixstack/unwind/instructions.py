@@ -5,6 +5,7 @@ Only the CFA, rbp and the return address are followed: rows hold no other regist
 
 from __future__ import annotations
 
+from array import array
 from typing import NamedTuple
 
 from mixstack.bpf.wire import RowKind
@@ -26,6 +27,9 @@ _UNCHANGED: Saved = (_SAME, 0)
 _LOST: Saved = (_ELSEWHERE, 0)
 _RETURN_ADDRESS: Saved = (_AT_CFA, -8)
 _UCONTEXT_RIP = 168  # bytes from a ucontext to the saved rip (sys/ucontext.h: uc_mcontext, REG_RIP)
+
+_STATES_MAX = 64  # remembered at a time; compilers use one or two
+_REMEMBERED_MAX = 256  # bytes of instructions: longer ones hardly ever come twice
 
 _NO_REGISTER = -1  # the CFA is an expression, or nothing has been said of it yet
 _LINEAR = {RSP: RowKind.RSP, RBP: RowKind.RBP, R10: RowKind.R10}  # register + offset
@@ -50,36 +54,38 @@ class Interpreter:
 
     def __init__(self) -> None:
         self._initial: dict[Cie, State | None] = {}
-        self._rows: dict[tuple[Cie, bytes], tuple[int, ...] | None] = {}
+        self._rows: dict[tuple[Cie, bytes], array[int] | None] = {}
         self._rules: dict[object, dict[int, int]] = {}
 
-    def rows(self, cie: Cie, instructions: bytes) -> tuple[int, ...] | None:
+    def rows(self, cie: Cie, instructions: bytes) -> array[int] | None:
         """Packed rows, pc counted from the FDE's start and the first at 0; None if it is broken.
 
         Two neighbours never have the same rule.
         """
+        if len(instructions) > _REMEMBERED_MAX:
+            return self._interpret(cie, instructions)
         key = (cie, instructions)
         if key not in self._rows:
             self._rows[key] = self._interpret(cie, instructions)
         return self._rows[key]
 
-    def _interpret(self, cie: Cie, instructions: bytes) -> tuple[int, ...] | None:
+    def _interpret(self, cie: Cie, instructions: bytes) -> array[int] | None:
         if cie not in self._initial:
-            self._initial[cie] = self._run(cie, cie.instructions, State(), [])
+            self._initial[cie] = self._run(cie, cie.instructions, State(), array("Q"))
         initial = self._initial[cie]
         if initial is None:
             return None
-        rows: list[int] = []
-        return None if self._run(cie, instructions, initial, rows) is None else tuple(rows)
+        rows = array("Q")
+        return None if self._run(cie, instructions, initial, rows) is None else rows
 
-    def _run(self, cie: Cie, code: bytes, initial: State, rows: list[int]) -> State | None:
+    def _run(self, cie: Cie, code: bytes, initial: State, rows: array[int]) -> State | None:
         """Append the rows that `code` says, from `initial` on; the state at its end, or None."""
         try:
             return self._follow(cie, code, initial, rows)
         except (BadDwarf, IndexError):
             return None
 
-    def _follow(self, cie: Cie, code: bytes, initial: State, rows: list[int]) -> State:
+    def _follow(self, cie: Cie, code: bytes, initial: State, rows: array[int]) -> State:
         # The hot loop of the compiler: half a million instructions per large library. So the state
         # lies in local variables, and numbers of one byte (nearly all) are read in place.
         register, offset, expression, rbp, return_address = initial
@@ -114,6 +120,8 @@ class Interpreter:
                     at += width
                 else:
                     if op == 0x0A:  # remember_state
+                        if len(stack) == _STATES_MAX:
+                            raise BadDwarf("too many states are remembered")
                         stack.append((register, offset, expression, rbp, return_address))
                         continue
                     if op == 0x0B:  # restore_state

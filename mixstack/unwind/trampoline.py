@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from mixstack.unwind.rows import Row, RowKind, UnwindTable, index_pages, pack_row
 
-STUB_ALIGNMENT: Final = 16  # perf_trampoline.c: stubs lie at multiples of it
+_ALIGNMENTS: Final = (16, 1)  # Python/perf_trampoline.c: 3.13 aligns the copies, 3.12 does not
 
 
 class _Effect(NamedTuple):
@@ -65,10 +65,19 @@ def trampoline_table(stub: bytes, memory: bytes, size: int) -> UnwindTable | Non
     None unless the arena begins with two copies of the stub, and the stub can be followed.
     """
     rows = stub_rows(stub)
-    stride = -(-len(stub) // STUB_ALIGNMENT) * STUB_ALIGNMENT
-    if rows is None or not memory.startswith(stub) or memory[stride : stride + len(stub)] != stub:
+    stride = _stride(stub, memory)
+    if rows is None or stride is None:
         return None
     words = array("Q")
     for start in range(0, size - stride + 1, stride):
         words.extend(pack_row(row._replace(pc=start + row.pc)) for row in rows)
     return UnwindTable(0, words.tobytes(), index_pages(words, size))
+
+
+def _stride(stub: bytes, memory: bytes) -> int | None:
+    """The distance from one copy of the stub to the next; None if there are no two."""
+    for alignment in _ALIGNMENTS:
+        stride = -(-len(stub) // alignment) * alignment
+        if memory.startswith(stub) and memory[stride : stride + len(stub)] == stub:
+            return stride
+    return None

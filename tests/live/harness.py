@@ -26,7 +26,7 @@ from mixstack.symbolize.names import Namer
 
 from .grammar import bare_symbol
 
-MIXSTACK = (sys.executable, "-m", "mixstack.cli.main")
+MIXSTACK = (sys.executable, "-c", "from mixstack.cli.main import entry; entry()")
 LONGEST_LIFE_S = 120  # a target outlives even a killed test run by no more than this
 
 
@@ -96,7 +96,7 @@ def run_mixstack(
 
 
 def environment() -> dict[str, str]:
-    """The environment in which `python -m mixstack.cli.main` is this tree's, wherever it starts."""
+    """The environment in which `import mixstack` is this tree's, wherever it starts."""
     return {**os.environ, "PYTHONPATH": str(Path(mixstack.__file__).parent.parent)}
 
 

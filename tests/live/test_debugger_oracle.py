@@ -64,7 +64,7 @@ def test_py_spy_sees_the_same_calls(name: str, build: Build, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_gdb_sees_the_same_native_callers(name: str, tmp_path: Path) -> None:
-    """On a build with symbols; compared outwards from the innermost evaluator, plumbing included."""
+    """On a build with symbols: all native frames outside of the innermost evaluator, and it."""
     gdb = _tool("gdb")
     build = _with_symbols()
     with running([build.executable, program(name)]) as target:
@@ -132,12 +132,9 @@ def _calls(python: Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
     return (*python[:-1], *((name, 0) for name, _ in python[-1:]))
 
 
-def _is_native(frame: Frame) -> bool:
-    return frame.kind is FrameKind.NATIVE
-
-
-def _native(frame: Frame) -> str:
-    return bare_symbol(frame.name) if frame.resolved else "?"
+def _native(frames: Sequence[Frame]) -> list[str]:
+    native = (frame for frame in frames if frame.kind is FrameKind.NATIVE)
+    return [bare_symbol(frame.name) if frame.resolved else "?" for frame in native]
 
 
 def _gdb_name(name: str) -> str:

@@ -32,6 +32,7 @@ from .programs import program
 
 pytestmark = pytest.mark.live
 
+UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 SPIN = "while True: pass"
 
 
@@ -42,10 +43,10 @@ def python() -> str:
 
 
 @contextmanager
-def recording(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+def attached(pid: int, output: Path) -> Iterator[subprocess.Popen[str]]:
     """The recorder in the background, killed at the end if it is still there."""
     process = subprocess.Popen(
-        [*MIXSTACK, "record", *map(str, arguments)],
+        [*MIXSTACK, "record", "-p", str(pid), "-o", str(output)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -102,7 +103,7 @@ def test_a_signal_ends_a_recording_properly(
     output = tmp_path / "out.data"
     with (
         running(_spinning(python)) as target,
-        recording("-p", str(target.pid), "-o", output) as ours,
+        attached(target.pid, output) as ours,
     ):
         _wait_for_samples(output)
         ours.send_signal(number)
@@ -117,7 +118,7 @@ def test_the_end_of_the_target_ends_the_recording(python: str, tmp_path: Path) -
     output = tmp_path / "out.data"
     with (
         running(_spinning(python)) as target,
-        recording("-p", str(target.pid), "-o", output) as ours,
+        attached(target.pid, output) as ours,
     ):
         _wait_for_samples(output)
         target.process.kill()
@@ -130,7 +131,7 @@ def test_a_killed_recorder_loses_at_most_the_last_second(python: str, tmp_path: 
     output = tmp_path / "out.data"
     with (
         running(_spinning(python)) as target,
-        recording("-p", str(target.pid), "-o", output) as ours,
+        attached(target.pid, output) as ours,
     ):
         _wait_for_samples(output)
         time.sleep(1.5)
@@ -312,8 +313,15 @@ def test_without_privileges(owner: Callable[[], None] | None, code: int, tmp_pat
     target = subprocess.Popen(["sleep", "60"], preexec_fn=owner)
     try:
         done = subprocess.run(
-            ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-            + [*MIXSTACK, "record", "-p", str(target.pid), "-o", str(tmp_path / "out.data")],
+            [
+                *UNPRIVILEGED,
+                *MIXSTACK,
+                "record",
+                "-p",
+                str(target.pid),
+                "-o",
+                tmp_path / "out.data",
+            ],
             capture_output=True,
             text=True,
             timeout=30,

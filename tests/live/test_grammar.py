@@ -45,11 +45,13 @@ class Expected:
 
 
 EXPECTED = {
-    "deep_native": Expected("helper", fits=frozenset({Fit.PARTIAL}), reaches_root=False),
-    "deep_python": Expected(fits=frozenset({Fit.PARTIAL})),
+    "deep_native": Expected("helper", fits=GOOD_FITS | {Fit.PARTIAL}, reaches_root=False),
+    "deep_python": Expected(fits=GOOD_FITS | {Fit.PARTIAL}),
     "finalizer": Expected(bare=True),
     "foreign_pthread": Expected("helper"),
+    "late_threads": Expected(reaches_root=False),
     "native_pthread": Expected("helper"),
+    "set_profile": Expected(indifferent="lost: step"),
     "no_unwind_table": Expected("bare", reaches_root=False),
 }
 PATHS = sorted(p for p in PROGRAMS.glob("[a-z]*.py") if p.stem != "mixture")
@@ -125,8 +127,8 @@ def _check_lines(path: Path, distinct: Iterable[tuple[Frame, ...]]) -> None:
         for frame in frames:
             if frame.kind is FrameKind.PYTHON and frame.file == str(path):
                 first, last = spans[frame.name]
-                assert frame.line is not None, frame
-                assert first <= frame.line <= last, frame
+                # what the compiler adds to begin and end a coroutine has no line
+                assert frame.line is None or first <= frame.line <= last, frame
 
 
 def _functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -3,7 +3,7 @@
 Both functions of a pair, and their file, carry one number; a test checks that they agree.
 A pair spends its time in the inner function, so that the outer's name comes from the caller's slot.
 
-stack = root py:work py:<made*>:outer* py:<made*>:inner*
+stack = root py:work ( py:<made*>:outer* py:<made*>:inner* | c:builtin_exec* py:<made*>:<module> )
 """
 
 SOURCE = """

@@ -1,8 +1,9 @@
 """C recursion deeper than a sample holds, with Python at both ends.
 
 back = ( c:@libffi* )+ ( c:@_ctypes* )+
+out = ( c:@_ctypes* )+ ( c:@libffi* )+
 stack = py:<module> py:work mark:truncated ( c:descend )+ back py:visit
-      | mark:truncated py:<module> py:work ( c:descend )+ back py:visit
+      | root py:work out ( c:descend )*
 """
 
 import ctypes

@@ -4,7 +4,7 @@ enter = py:contextlib.py:contextmanager.<locals>.helper
         ( py:contextlib.py:_GeneratorContextManagerBase.__init__ )?
 throw = py:contextlib.py:_GeneratorContextManager.__exit__ ( c:gen_throw,_gen_throw )* py:managed
 stack = root py:work
-        ( enter | py:contextlib.py:_GeneratorContextManager.__enter__ py:managed | throw
+        ( enter | py:contextlib.py:_GeneratorContextManager.__enter__ c:builtin_next py:managed | throw
         | py:guarded py:raising )
 """
 

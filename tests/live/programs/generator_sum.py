@@ -1,6 +1,6 @@
 """sum() of a generator: C resumes a Python frame that it did not call first.
 
-stack = root py:work c:builtin_sum* py:numbers
+stack = root py:work c:builtin_sum* ( c:PyIter_Next )? py:numbers
 """
 
 

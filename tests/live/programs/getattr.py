@@ -1,10 +1,9 @@
 """__getattr__, a property and __setattr__: Python behind what looks like a load or a store.
 
-look = ( c:PyObject_GetAttr*,*slot_tp_getattr_hook,call_attribute,_PyObject_G* )*
-store = ( c:PyObject_SetAttr*,slot_tp_setattro )*
+look = ( c:PyObject_GetAttr,_PyObject_G* )+
 stack = root py:work
-        ( look ( py:Proxy.__getattr__ ( look ( c:property_descr_get )? py:Proxy.value )? )
-        | store py:Proxy.__setattr__ )
+        ( look py:Proxy.__getattr__ ( ( look c:property_descr_get )? py:Proxy.value )?
+        | c:PyObject_SetAttr py:Proxy.__setattr__ )
 """
 
 

@@ -1,6 +1,6 @@
 """Recursion in which every second step is C: max(key=...) that calls itself.
 
-stack = root py:work py:deeper ( ( c:builtin_max,min_max )+ py:deeper )*
+stack = root py:work py:deeper ( ( c:builtin_max )? c:min_max py:deeper )*
 """
 
 

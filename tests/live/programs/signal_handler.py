@@ -1,7 +1,9 @@
 """A signal handler in Python: the evaluator calls it between two instructions.
 
-deliver = ( c:_Py_HandlePending,handle_eval_breaker,*handle_signals*,*PyErr_CheckSignals* )*
-stack = root ( py:work )? deliver py:handler
+A handler that takes longer than the timer is itself interrupted.
+
+deliver = ( c:_Py_HandlePending,*eval_breaker*,*handle_signals*,*PyErr_CheckSignals* )+
+stack = root ( py:work )? ( deliver py:handler )+
 """
 
 import signal

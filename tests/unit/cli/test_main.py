@@ -14,7 +14,15 @@ from mixstack.cli import load
 from .conftest import Runner
 from .fakes import FakeCapture
 
-HEAVY = ("elftools", "zstandard", "json", "mixstack.capture", "mixstack.merge", "mixstack.bpf")
+HEAVY = (
+    "traceback",
+    "elftools",
+    "zstandard",
+    "json",
+    "mixstack.capture",
+    "mixstack.merge",
+    "mixstack.bpf",
+)
 
 OUTPUT_OF_A_FAKE = """
 import sys

@@ -140,11 +140,11 @@ def marker_repeated(rng: Random, raw: RawStack) -> RawStack:
 
 
 def marker_moved(rng: Random, raw: RawStack) -> RawStack:
-    """One marker is off by some bytes."""
+    """One marker is off by an odd number of bytes: else it might hit another frame's own place."""
     markers = [segment.marker for segment in raw.segments]
     if markers:
         i = rng.randrange(len(markers))
-        markers[i] = (markers[i] or 0) + rng.choice((-1, 1)) * rng.randint(1, 600)
+        markers[i] = (markers[i] or 0) + rng.randrange(-599, 600, 2)
     return _with_markers(raw, markers)
 
 
@@ -160,16 +160,21 @@ def inner_frame_lost(rng: Random, raw: RawStack) -> RawStack:
 
 
 def cfa_wrong(rng: Random, raw: RawStack) -> RawStack:
-    """One CFA is off by some bytes."""
+    """One CFA is off by an odd number of bytes, for the same reason."""
     i = rng.randrange(len(raw.native))
     frame = raw.native[i]
-    frame = frame._replace(cfa=max(frame.cfa + rng.choice((-8, 8)) * rng.randint(1, 80), 0))
+    frame = frame._replace(cfa=frame.cfa + rng.randrange(-599, 600, 2))
     return raw._replace(native=(*raw.native[:i], frame, *raw.native[i + 1 :]))
 
 
 def natives_shuffled(rng: Random, raw: RawStack) -> RawStack:
-    """The native frames stand in any order."""
+    """The native frames stand in any order.
+
+    Not where the walk died: that frame's CFA is its own SP, the same as its inner neighbour's CFA.
+    """
     native = list(raw.native)
+    if any(frame.step is Step.RESYNC for frame in native):
+        return raw
     rng.shuffle(native)
     return raw._replace(native=tuple(native))
 

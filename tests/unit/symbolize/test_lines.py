@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mixstack.symbolize.lines import LineTable, line_of
 from tests.interpreters import SUPPORTED, Build
 
-# Small and varied; MIXSTACK_ALL_LINES=1 checks the whole standard library (a minute per build).
-PACKAGES = ["asyncio", "json", "unittest", "encodings", "importlib", "collections", "inspect.py"]
+# Small and varied; MIXSTACK_ALL_LINES=1 checks the whole standard library (ten seconds per build).
+PACKAGES = ["asyncio", "json", "unittest", "importlib", "collections", "inspect.py"]
 
 # Prints one JSON line per code object: [linetable in hex, first line, [[start, end, line], ...]].
 DUMP = r"""
@@ -59,7 +59,7 @@ def test_equals_co_lines(build: Build) -> None:
         assert table.find(2 * len(expected)) is None
         codes += 1
         offsets += len(expected)
-    assert codes > 800
+    assert codes > 1000
     print(f"{build.id}: {codes} code objects, {offsets} instruction offsets")
 
 

@@ -46,6 +46,10 @@ print(json.dumps({
     "code_type": id(types.CodeType),
     "evaluator": ctypes.cast(api._PyEval_EvalFrameDefault, ctypes.c_void_p).value,
     "interp": api.PyInterpreterState_Get(),
+    "trampoline": [
+        ctypes.addressof(ctypes.c_char.in_dll(api, "_Py_trampoline_func_" + end))
+        for end in ("start", "end") if hasattr(api, "_Py_trampoline_func_start")
+    ],
 }), flush=True)
 sys.stdin.read()
 """
@@ -79,6 +83,11 @@ def test_what_is_found_is_what_the_interpreter_says_of_itself(build: Build) -> N
         assert answer.module_map.start <= truth["evaluator"] < answer.module_map.end
         assert process.read(answer.interp_head, 8) == truth["interp"].to_bytes(8, "little")
         assert answer.ready
+        if build.trampoline:
+            start, end = truth["trampoline"]
+            assert answer.trampoline == process.read(start, end - start)
+        else:
+            assert answer.trampoline is None
 
         walk = walk_thread_states(process.read, answer.interp_head, answer.layout)
         assert walk.sound
@@ -150,6 +159,28 @@ def test_threads_that_come_and_go_do_not_confuse_it(build: Build) -> None:
             slots.add(answer.tss_slot_offset)
     assert len(slots) == 1
     assert None not in slots
+
+
+@pytest.mark.parametrize("build", SUPPORTED)
+def test_from_its_first_moment_on_no_answer_is_wrong(build: Build) -> None:
+    answers: list[FoundInterpreter | NotSupported] = []
+    with subprocess.Popen(
+        [build.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE
+    ) as child:
+        process = TargetProcess.open(child.pid)
+        deadline = time.monotonic() + 10
+        ready = 0
+        while ready < 20:
+            assert time.monotonic() < deadline
+            answers.append(find_interpreter(process, process.executable_maps()))
+            ready += isinstance(answers[-1], FoundInterpreter) and answers[-1].ready
+        child.kill()
+    assert isinstance(answers[-1], FoundInterpreter)
+    for answer in answers:
+        if isinstance(answer, NotSupported):
+            assert not answer.final, answer
+        else:
+            assert answer.tss_slot_offset in (None, answers[-1].tss_slot_offset)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
@@ -261,6 +292,7 @@ def test_a_program_that_is_not_python_may_still_become_one() -> None:
         ("/usr/lib/libpython2.7.so.1.0", "Python 2.7", True),
         ("/usr/lib/libpython3.6m.so.1.0", "CPython 3.6", True),
         ("/usr/bin/python3.6 (deleted)", "CPython 3.6", True),
+        ("/usr/bin/python3.12", "no CPython", False),  # its library is still to be loaded
         ("/usr/lib/pypy_plugin.so", "no CPython", False),
         ("/usr/bin/pythonista", "no CPython", False),
         ("/usr/bin/python3-config", "no CPython", False),
@@ -317,13 +349,28 @@ def test_a_file_with_a_runtime_that_is_not_a_supported_one(
     assert answer.final
 
 
+@pytest.mark.parametrize("field", ["interp_threads_head", "tstate_interp", "tstate_thread_id"])
 @pytest.mark.parametrize("build", supported(lambda b: b.minor == (3, 11)))
 def test_a_build_with_its_state_elsewhere_is_noticed(
-    build: Build, monkeypatch: pytest.MonkeyPatch
+    build: Build, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = dataclasses.replace(COMPILED[3, 11], interp_threads_head=24)
-    monkeypatch.setattr(interpreter, "COMPILED", {(3, 11): wrong})
+    row = COMPILED[3, 11]
+    wrong: Any = {field: getattr(row, field) + 8}
+    monkeypatch.setattr(interpreter, "COMPILED", {(3, 11): dataclasses.replace(row, **wrong)})
     with build.running(PROGRAM) as child:
         answer = unsupported(TargetProcess.open(child.pid))
     assert "elsewhere" in answer.reason
     assert not answer.final
+
+
+@pytest.mark.parametrize("build", supported(lambda b: b.minor == (3, 12)))
+def test_without_the_key_s_offset_the_slot_is_found_by_its_contents(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with build.running(PROGRAM) as child:
+        process = TargetProcess.open(child.pid)
+        expected = found(process)
+        for offset in (None, 2000):
+            row = dataclasses.replace(COMPILED[3, 12], runtime_autotss_key=offset)
+            monkeypatch.setattr(interpreter, "COMPILED", {(3, 12): row})
+            assert found(process).tss_slot_offset == expected.tss_slot_offset

@@ -196,7 +196,7 @@ def test_a_file_that_is_gone_is_opened_through_the_process(tmp_path: Path, repla
             assert "/map_files/" in path
             assert Path(path).read_bytes() == content
             with open_elf(path) as elf:
-                assert elf.machine == "EM_X86_64"
+                assert elf.segments
 
 
 @needs_root

@@ -41,6 +41,7 @@ class Memory:
             self.words[tstate + LAYOUT.tstate_interp] = address
             self.words[tstate + LAYOUT.tstate_thread_id] = thread_id
             self.words[tstate + LAYOUT.tstate_next] = (*threads, (0, 0))[i + 1][0]
+            self.words[thread_id] = thread_id
 
     def thread(self, thread_id: int, slots: dict[int, tuple[int, int]]) -> None:
         """A `struct pthread` with {offset: (seq, data)}."""
@@ -79,6 +80,15 @@ def test_a_thread_state_that_its_thread_has_not_taken_yet_is_passed_over() -> No
     memory.words[HEAD] = 0x10000
     memory.interpreter(0x10000, [(0x20000, 0), (0x21000, 0xB000)])
     assert memory.walk() == ((ThreadState(0x21000, 0xB000),), True)
+
+
+def test_an_entry_whose_thread_is_none_is_not_used() -> None:
+    memory = Memory()
+    memory.words[HEAD] = 0x10000
+    memory.interpreter(0x10000, [(0x20000, 0xA000), (0x21000, 0xB000), (0x22000, 0xC000)])
+    memory.words[0xA000] = 0xA008
+    del memory.words[0xC000]
+    assert memory.walk() == ((ThreadState(0x21000, 0xB000),), False)
 
 
 def test_a_circle_is_noticed() -> None:

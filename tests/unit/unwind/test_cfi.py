@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -243,7 +244,7 @@ def test_any_instructions_give_a_table_that_can_be_searched(
     found = [unpack_row(word) for word in words]
     assert found[0].pc == 0
     assert [row.pc for row in found] == sorted({row.pc for row in found})
-    assert all(a[1:] != b[1:] for a, b in zip(found, found[1:], strict=False))
+    assert all(a[1:] != b[1:] for a, b in pairwise(found))
     assert found[-1].pc <= 0x1000
 
 

@@ -1,0 +1,111 @@
+"""Each line of the join matters: here fails what no named case and no law would notice."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import io
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from coverage import Coverage
+
+from mixstack.merge import splice as join
+from mixstack.model import MergedStack, RawStack
+from tests.mutation.mutants import module_of, mutants
+from tests.unit.merge.splice_cases import CASES, expected, run
+from tests.unit.merge.truth import (
+    SPOILERS,
+    chain_torn,
+    check_conserved,
+    check_cut_keeps_slots,
+    check_not_believed,
+    check_truth,
+    outer_frames_lost,
+    true_stack,
+)
+
+SEEDS = 60
+Splice = Callable[[RawStack], MergedStack]
+
+# Mutants that no input can tell from the original, and why.
+EQUIVALENT: dict[str, str] = {
+    "_nothing_known: return False -> pass": "None is as false as False",
+    "_in_order: True -> False": "both lists of the strict zip have one entry per marker",
+}
+
+
+def laws() -> list[Callable[[Splice], None]]:
+    """The laws on stacks made once: each raises AssertionError for a join that breaks it."""
+    found: list[Callable[[Splice], None]] = []
+    for seed in range(SEEDS):
+        rng = Random(seed)
+        truth = true_stack(rng)
+        found.append(lambda splice, truth=truth: check_truth(truth, splice(truth.raw)))
+        for spoil in SPOILERS:
+            spoiled = spoil(rng, truth.raw)
+
+            def law(splice: Splice, truth: Any = truth, spoiled: Any = spoiled) -> None:
+                merged = splice(spoiled)
+                check_conserved(spoiled, merged)
+                check_not_believed(truth, spoiled, merged)
+
+            found.append(law)
+            if spoil in (outer_frames_lost, chain_torn):
+                found.append(
+                    lambda splice, truth=truth, spoiled=spoiled: check_cut_keeps_slots(
+                        truth, splice(spoiled)
+                    )
+                )
+    return found
+
+
+def notices(splice: Any, checks: list[Callable[[Splice], None]]) -> bool:
+    """Whether any named case or law fails, or the mutant itself does."""
+    try:
+        if any(run(row, splice) != expected(row) for row in CASES):
+            return True
+        for check in checks:
+            check(splice)
+    except Exception:  # a mutant may fail in any way
+        return True
+    return False
+
+
+def test_the_original_passes() -> None:
+    assert not notices(join.splice, laws())
+
+
+def test_every_mutant_is_noticed() -> None:
+    checks = laws()
+    survivors, used, count = [], set(), 0
+    for mutant in mutants(inspect.getsource(join)):
+        count += 1
+        if notices(module_of(mutant, "mutant").splice, checks):
+            continue
+        name = f"{mutant.function}: {mutant.change}"
+        if name in EQUIVALENT:
+            used.add(name)
+        else:
+            survivors.append(f"line {mutant.line}, {name}")
+    assert not survivors, "\n".join(survivors)
+    assert used == set(EQUIVALENT), "no longer survivors"
+    assert count > 150
+
+
+def test_the_named_cases_reach_every_branch() -> None:
+    path = inspect.getsourcefile(join)
+    assert path is not None
+    measured = Coverage(branch=True, include=[path], data_file=None)
+    spec = importlib.util.spec_from_file_location("measured_splice", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with measured.collect():
+        spec.loader.exec_module(module)
+        for row in CASES:
+            run(row, module.splice)
+    report = io.StringIO()
+    share = measured.report(file=report, show_missing=True, skip_empty=False)
+    assert share == 100, report.getvalue()

@@ -1,0 +1,175 @@
+"""Captures that the tests write: everything that goes into one, and a small fixed one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixstack.capture import Capture, CaptureWriter
+from mixstack.model import (
+    ChainEnd,
+    Code,
+    CodeKey,
+    Footer,
+    Interpreter,
+    KernelSymbol,
+    Losses,
+    Mapping,
+    MappingSnapshot,
+    Module,
+    NativeEnd,
+    NativeFrame,
+    Process,
+    PythonFrame,
+    RawStack,
+    Recording,
+    Sample,
+    Segment,
+    Step,
+    Symbol,
+)
+from tests.encode import encode_sample
+
+RECORDING = Recording(
+    mixstack_version="0.1.0",
+    command=("mixstack", "record", "-p", "4242"),
+    rate_hz=99,
+    event="cpu-clock",
+    start_ns=5_000_000_000,
+    start_unix_ns=1_763_800_000_000_000_000,
+    hostname="machine",
+    kernel="6.18.44",
+    machine="x86_64",
+    cpus=2,
+)
+FOOTER = Footer(
+    end_ns=6_000_000_000,
+    samples=3,
+    losses=Losses(ring_full=1, code_unreadable=2, tables_missing=3),
+    reason="interrupted",
+    exit_status=None,
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is put into a capture, in this order."""
+
+    recording: Recording = RECORDING
+    modules: tuple[Module, ...] = ()
+    processes: tuple[Process, ...] = ()
+    mappings: tuple[MappingSnapshot, ...] = ()
+    codes: tuple[Code, ...] = ()
+    symbols: tuple[Symbol, ...] = ()
+    kernel_symbols: tuple[KernelSymbol, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    footer: Footer = FOOTER
+
+
+def write(path: Path, contents: Contents, flush_every: int = 1) -> None:
+    """A complete capture, with a flush after that many samples."""
+    writer = CaptureWriter(str(path), contents.recording)
+    add_all_but_samples(writer, contents)
+    for number, sample in enumerate(contents.samples, start=1):
+        writer.add_samples(encode_sample(sample))
+        if number % flush_every == 0:
+            writer.flush()
+    writer.close(contents.footer)
+
+
+def add_all_but_samples(writer: CaptureWriter, contents: Contents) -> None:
+    writer.add_modules(contents.modules)
+    writer.add_processes(contents.processes)
+    for snapshot in contents.mappings:
+        writer.add_mappings(snapshot)
+    writer.add_codes(contents.codes)
+    writer.add_symbols(contents.symbols)
+    writer.add_kernel_symbols(contents.kernel_symbols)
+
+
+def in_time_order(samples: tuple[Sample, ...]) -> list[Sample]:
+    return sorted(samples, key=lambda s: s.time_ns)
+
+
+def is_part_of(capture: Capture, whole: Capture) -> bool:
+    """Whether nothing in `capture` is foreign to `whole`, and its samples are in the same order."""
+    remaining = whole.samples()
+    return (
+        capture.recording == whole.recording
+        and capture.modules.items() <= whole.modules.items()
+        and capture.processes.items() <= whole.processes.items()
+        and capture.codes.items() <= whole.codes.items()
+        and all(set(found) <= set(whole.mappings[pid]) for pid, found in capture.mappings.items())
+        and all(set(found) <= set(whole.symbols[of]) for of, found in capture.symbols.items())
+        and set(capture.kernel_symbols) <= set(whole.kernel_symbols)
+        and capture.footer in (None, whole.footer)
+        and all(sample in remaining for sample in capture.samples())
+    )
+
+
+_KEY = CodeKey(0x7F20_0000_1000, 0xCAFE)
+_OUTER = PythonFrame(CodeKey(0x7F20_0000_2000, 0xBEEF), 12)
+_EVALUATOR = NativeFrame(0x7F10_0000_5678, 0x7FFD_0000_0400, Step.CALLER)
+_ROOT = NativeFrame(0x7F10_0000_1234, 0x7FFD_0000_0800, Step.CALLER)
+_MIXED = RawStack(
+    kernel=(),
+    native=(_ROOT, _EVALUATOR, NativeFrame(0x7F10_0000_9ABC, 0x7FFD_0000_0200, Step.LEAF)),
+    native_end=NativeEnd.ROOT,
+    segments=(Segment(0x7FFD_0000_0390, (_OUTER, PythonFrame(_KEY, 34))),),
+    chain_end=ChainEnd.ROOT,
+    stack_pointer=0x7FFD_0000_0180,
+    torn=False,
+    end_pc=None,
+)
+_CUT = RawStack(
+    kernel=(0xFFFF_FFFF_8100_0010, 0xFFFF_FFFF_8100_0200),
+    native=(
+        NativeFrame(None, 0x7FFD_0000_0400, Step.RESYNC),
+        NativeFrame(0x7F10_0000_7777, 0x7FFD_0000_0300, Step.LEAF),
+    ),
+    native_end=NativeEnd.NO_RULE,
+    segments=(
+        Segment(None, (_OUTER,)),
+        Segment(0x7FFD_0000_0390, (PythonFrame(_KEY, -6, incomplete=True),)),
+        Segment(0x7FFD_0000_0310, ()),
+    ),
+    chain_end=ChainEnd.INVALID,
+    stack_pointer=0x7FFD_0000_0280,
+    torn=True,
+    end_pc=0x7F66_0000_0001,
+)
+SMALL = Contents(
+    modules=(
+        Module(1, "/usr/lib/libpython3.12.so.1.0", "0123456789abcdef"),
+        Module(2, "/tmp/odd-\udcff\udcfe.so", None),
+    ),
+    processes=(
+        Process(4242, ("python3", "app.py"), Interpreter((3, 12, 1), 1, (0x1000, 0x9000))),
+        Process(4243, ("sleep", "1"), None, "not a Python process"),
+    ),
+    mappings=(
+        MappingSnapshot(
+            4242,
+            5_000_000_001,
+            (
+                Mapping(0x7F10_0000_0000, 0x7F10_0001_0000, 0x7F10_0000_0000, 1, None),
+                Mapping(0x7FFF_0000_0000, 0x7FFF_0000_2000, 0x7FFF_0000_0000, None, "[vdso]"),
+            ),
+        ),
+        MappingSnapshot(4242, 5_500_000_000, ()),
+    ),
+    codes=(
+        Code(4242, _KEY, "load", "Loader.load", "/srv/app.py", 40, b"\x80\x00\xff\n"),
+        Code(4242, _OUTER.code, "<module>", "<module>", "/srv/наш.py", 1, None),
+    ),
+    symbols=(
+        Symbol(1, 0x1000, 0x9000, "_PyEval_EvalFrameDefault"),
+        Symbol(1, 0x9000, 0x9100, "_ZN1fEv"),
+    ),
+    kernel_symbols=(KernelSymbol(0xFFFF_FFFF_8100_0000, 0xFFFF_FFFF_8100_0100, "vfs_read", None),),
+    samples=(
+        Sample(5_100_000_000, 4242, 4242, 0, "python3", _MIXED),
+        Sample(5_300_000_000, 4242, 4250, 1, "worker-\udcff", _CUT),
+        Sample(5_200_000_000, 4242, 4242, 0, "python3", _MIXED),
+    ),
+)
