@@ -6,9 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from typing import Any
 
-from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # run by hand, outside of a build
+    BuildHookInterface = object
 
 SOURCE = os.path.join("mixstack", "bpf", "mixstack.bpf.c")
 OBJECT = os.path.join("mixstack", "bpf", "mixstack.bpf.o")
@@ -61,4 +65,6 @@ def find_clang() -> str | None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(0 if find_clang() else 1)
     compile_probe(os.path.dirname(os.path.abspath(__file__)))

@@ -21,7 +21,8 @@ MixstackError
     ├── NewerCapture         33
     └── DamagedCapture       34   nothing in it could be read
 
-An error is raised where it is known and shown once, by `cli`: "mixstack: <message>" and "hint: <hint>".
+An error is raised where it is known and shown once, by `cli`: "mixstack: <message>" and
+"hint: <hint>".
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class MissingPrivilege(MachineError):
 
 class NoKernelTypes(MachineError):
     exit_code = 11
-    default_hint = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution's is)"
+    default_hint = (
+        "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as every current distribution's is"
+    )
 
 
 class NoLibbpf(MachineError):
@@ -94,7 +97,10 @@ class NoLibbpf(MachineError):
 
 class NoProbe(MachineError):
     exit_code = 13
-    default_hint = "install clang, then reinstall mixstack: apt-get install clang && pip install --force-reinstall mixstack"
+    default_hint = (
+        "install clang, then mixstack once more: "
+        "apt-get install clang && pip install --force-reinstall mixstack"
+    )
 
 
 class ProbeRejected(MachineError):

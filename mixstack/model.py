@@ -13,12 +13,11 @@ from array import array
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-
 # --- what the probe saw -----------------------------------------------------------------------
 
 
 class NativeEnd(enum.IntEnum):
-    """Why the native walk stopped, at the outer end. Values are the wire's (`enum ms_native_end`)."""
+    """Why the native walk stopped, at the outer end; values are `enum ms_native_end`."""
 
     ROOT = 0  # a frame whose return address is undefined: the thread's root
     TRUNCATED = 1  # the frame limit
@@ -73,14 +72,14 @@ class NativeFrame(NamedTuple):
 
 
 class CodeKey(NamedTuple):
-    """A code object: its address, and a fingerprint of its header that tells reused memory apart."""
+    """A code object: its address, and a fingerprint of its header: memory is used again."""
 
     address: int
     fingerprint: int
 
 
 class PythonFrame(NamedTuple):
-    """One interpreter frame. `offset`: bytes from `co_code_adaptive` to the instruction; may be < 0.
+    """One interpreter frame. `offset`: bytes from `co_code_adaptive` to the instruction, or < 0.
 
     `incomplete`: the frame has not reached its first traceable instruction (or is the synthetic
     `__init__` frame of a class call); it is dropped by rule when stacks are joined.
@@ -122,7 +121,7 @@ class RawStack(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One moment of one thread. `time_ns`: CLOCK_MONOTONIC. `thread_name`: the kernel's, at that moment."""
+    """One moment of one thread. `time_ns`: CLOCK_MONOTONIC. `thread_name`: the kernel's, then."""
 
     time_ns: int
     pid: int
@@ -161,7 +160,7 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class MappingSnapshot:
-    """All executable mappings of a process, sorted by start, as read at `time_ns` (CLOCK_MONOTONIC)."""
+    """A process' executable mappings, sorted by start, as read at `time_ns` (CLOCK_MONOTONIC)."""
 
     pid: int
     time_ns: int
@@ -170,7 +169,7 @@ class MappingSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """The CPython of a process. `version`: (3, 12, 1). `module_id`: the file that holds the evaluator.
+    """The CPython of a process. `version`: (3, 12, 1). `module_id`: the evaluator's file.
 
     `evaluator`: [start, end) of `_PyEval_EvalFrameDefault` in that file's own addresses, as far as
     its symbol covers it; None without the symbol. Nothing is joined by it.
@@ -183,7 +182,7 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A recorded process. `interpreter` is None where no supported CPython was found; `note` says why."""
+    """A recorded process. `interpreter` is None if no supported CPython was found; `note`: why."""
 
     pid: int
     command: tuple[str, ...]
@@ -193,7 +192,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a code object says of itself. `linetable`: raw `co_linetable`; None if it could not be read."""
+    """What a code object says of itself. `linetable`: `co_linetable`; None if not readable."""
 
     pid: int
     key: CodeKey
@@ -206,12 +205,15 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A function of a module: `[start, end)` in the file's own addresses; `name` as in the file (mangled)."""
+    """A function of a module: `[start, end)` in the file's own addresses; `name` as in the file.
+
+    `name` (mangled) is None where the unwind table knows the function and no symbol names it.
+    """
 
     module_id: int
     start: int
     end: int
-    name: str
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +280,7 @@ class Fit(enum.Enum):
 
 
 class MarkReason(enum.Enum):
-    """A visible stand-in for frames that are missing or could not be placed; the value is its name."""
+    """A visible stand-in for frames that are missing or could not be placed, by its name."""
 
     TRUNCATED = "[truncated]"  # the outer end was cut by a frame limit
     CUT = "[unwinding stopped]"  # the native walk died before the root
@@ -294,7 +296,7 @@ class KernelItem(NamedTuple):
 
 
 class NativeItem(NamedTuple):
-    """A native frame of a joined stack; `evaluator`: it holds a marker, so it is the bytecode loop."""
+    """A native frame of a joined stack; `evaluator`: it holds a marker: it is the bytecode loop."""
 
     frame: NativeFrame
     evaluator: bool
@@ -339,9 +341,9 @@ class Frame(NamedTuple):
     """A named call, as it is shown.
 
     name: qualname, demangled symbol, `module+0xoffset`, or a mark. file: source file of a Python
-    frame, path of a native frame's module, None for the kernel proper. line: the current line of a
-    Python frame. plumbing: the interpreter's own machinery, hidden unless asked for.
-    resolved: False where only `module+0xoffset` or an address could be given.
+    frame, path of a native frame's module, "[kernel]" or a kernel module's name. line: the
+    current line of a Python frame. plumbing: the interpreter's own machinery, hidden unless asked
+    for. resolved: False where only `module+0xoffset` or an address could be given.
     """
 
     kind: FrameKind

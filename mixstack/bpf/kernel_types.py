@@ -16,9 +16,9 @@ _TYPE_HEAD = 12  # struct btf_type
 _MEMBER = 12  # struct btf_member
 _BITFIELDS = 1 << 31  # kind_flag: member offsets carry a bit-field size in bits 24..31
 
-# The user's registers lie at the top of the kernel stack. THREAD_SIZE is 16 KiB on x86-64 unless the
-# kernel is a KASAN build (arch/x86/include/asm/page_64_types.h); BTF does not tell it. The probe
-# checks what it reads there and does without where it is wrong.
+# The user's registers lie at the top of the kernel stack. THREAD_SIZE is 16 KiB on x86-64 unless
+# the kernel is a KASAN build (arch/x86/include/asm/page_64_types.h); BTF does not tell it. The
+# probe checks what it reads there and does without where it is wrong.
 _THREAD_SIZE = 16384
 _PT_REGS_BYTES = 168  # struct pt_regs of x86-64, unchanged in size since 2.6
 
@@ -81,7 +81,7 @@ def kernel_config(library: Libbpf) -> Config:
         thread = types.member(task, "thread")
         fsbase = types.member(thread[1], "fsbase") if thread else None
         if stack is None or thread is None or fsbase is None:
-            raise NoKernelTypes("this kernel's task_struct is laid out in a way that mixstack does not know")
+            raise NoKernelTypes("this kernel's task_struct is laid out in an unknown way")
         return Config(
             task_fsbase=thread[0] + fsbase[0],
             task_stack=stack[0],

@@ -10,12 +10,10 @@ import errno
 import os
 from collections.abc import Callable
 
-from mixstack.errors import MissingPrivilege, NoLibbpf, ProbeRejected
 from mixstack.bpf.privileges import explain_refusal
+from mixstack.errors import MissingPrivilege, NoLibbpf, ProbeRejected
 
-_LIBBPF_PRINT = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
-)
+_LIBBPF_PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _BPF_ANY = 0
 
 _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {

@@ -11,8 +11,8 @@ import fcntl
 import os
 import struct
 
-from mixstack.errors import MissingPrivilege, ProbeRejected
 from mixstack.bpf.privileges import explain_refusal
+from mixstack.errors import MissingPrivilege, ProbeRejected
 
 _SYS_PERF_EVENT_OPEN = 298  # x86-64
 _PERF_TYPE_SOFTWARE = 1

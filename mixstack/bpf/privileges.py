@@ -27,7 +27,7 @@ def effective_capabilities(status: str = "/proc/self/status") -> int:
 
 
 def explain_refusal(what: str) -> tuple[str, str]:
-    """A sentence and a hint for a refusal of the kernel: which capability or sysctl stands against it."""
+    """A sentence and a hint for a refusal of the kernel: the missing capability or the sysctl."""
     missing = missing_capabilities(effective_capabilities())
     if missing:
         names = " and ".join(missing)

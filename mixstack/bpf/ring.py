@@ -20,7 +20,7 @@ _RECORD_HEAD = 8
 
 
 class Drained(NamedTuple):
-    """What was in the ring: sample records back to back, code records, and all samples' flags or-ed."""
+    """Sample records back to back, code records, and the flags of all samples, or-ed."""
 
     samples: bytes
     sample_count: int
@@ -35,7 +35,9 @@ class Ring:
         page = mmap.PAGESIZE
         self.size = size
         self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._producer = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._producer = mmap.mmap(
+            fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+        )
         self._ours = memoryview(self._consumer).cast("Q")
         self._theirs = memoryview(self._producer)[:8].cast("Q")
         self._data = memoryview(self._producer)[page:]

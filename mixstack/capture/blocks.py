@@ -46,7 +46,8 @@ class Damage:
 def _unpack(decompressor: zstandard.ZstdDecompressor, head: BlockHead, stored: bytes) -> bytes:
     """The bytes of a block. Raises Malformed if they are not what the head says.
 
-    Nothing is unpacked before the frame itself says the size that the head promised.
+    Nothing is unpacked before the frame itself says the size that the head promised; a frame that
+    holds more or less than it says is an error of zstd.
     """
     if len(stored) != head.stored_size or zlib.crc32(stored) != head.payload_crc:
         raise Malformed("a block does not match its checksum")
@@ -56,8 +57,6 @@ def _unpack(decompressor: zstandard.ZstdDecompressor, head: BlockHead, stored: b
         raw: bytes = decompressor.decompress(stored, allow_extra_data=False)
     except (zstandard.ZstdError, MemoryError) as e:
         raise Malformed(f"a block cannot be unpacked: {e}") from e
-    if len(raw) != head.raw_size:
-        raise Malformed("a block has not the size that it claims")
     return raw
 
 

@@ -276,7 +276,7 @@ def decode_symbol(fields: Fields) -> Symbol:
         module_id=fields.integer("module_id"),
         start=fields.integer("start"),
         end=fields.integer("end"),
-        name=fields.text("name"),
+        name=fields.optional_text("name"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from mixstack.merge.hide import visible
-from mixstack.merge.quality import Tally
+from mixstack.merge.quality import Grade, Tally, grade
 from mixstack.merge.splice import splice
 from mixstack.model import (
     Fit,
@@ -37,20 +37,17 @@ class Namer(Protocol):
 
 
 class _Joined:
-    """One different stack: its join, its names, its number among the profile's stacks.
+    """One different stack: its number among the profile's stacks, its grade, and how often it came.
 
     It keeps `raw` alive, whose identity is the key that it is found by.
     """
 
-    __slots__ = ("frames", "merged", "raw", "samples", "stack_id")
+    __slots__ = ("grade", "raw", "samples", "stack_id")
 
-    def __init__(
-        self, raw: RawStack, merged: MergedStack, frames: tuple[Frame, ...], stack_id: int
-    ) -> None:
+    def __init__(self, raw: RawStack, stack_id: int, grade: Grade) -> None:
         self.raw = raw
-        self.merged = merged
-        self.frames = frames
         self.stack_id = stack_id
+        self.grade = grade
         self.samples = 0
 
 
@@ -90,7 +87,7 @@ class Joiner:
 
     def _settle(self) -> None:
         for joined in self._joined.values():
-            self._tally.add(joined.merged, joined.frames, joined.samples)
+            self._tally.add(joined.grade, joined.samples)
         self._joined.clear()
         self._names = _Names(self._namer)
 
@@ -110,7 +107,7 @@ class Joiner:
         frames = self._names.of(pid, time_ns, generation, merged.items)
         shown = visible(frames, self._show_interpreter)
         stack_id = self._ids.setdefault(shown, len(self._ids))
-        return _Joined(stack, merged, frames, stack_id)
+        return _Joined(stack, stack_id, grade(merged, frames))
 
 
 def _evaluator_pcs(merged: MergedStack) -> set[int]:

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from mixstack.model import Fit, Frame, FrameKind, Losses, MergedStack, Quality
 
 
+class Grade(NamedTuple):
+    """What one joined and named stack adds to the quality, per sample.
+
+    unnamed: its frames without a symbol, or whose code object could not be read.
+    """
+
+    fit: Fit
+    native_truncated: bool
+    python_truncated: bool
+    unnamed: tuple[Frame, ...]
+
+
+def grade(merged: MergedStack, frames: Iterable[Frame]) -> Grade:
+    """The grade of a stack; `frames` are all its frames, hidden ones included."""
+    unnamed = tuple(frame for frame in frames if not frame.resolved)
+    return Grade(merged.fit, merged.native_truncated, merged.python_truncated, unnamed)
+
+
 class Tally:
-    """Counts joined and named samples; stacks may be added many at a time."""
+    """Counts samples by the grades of their stacks."""
 
     def __init__(self) -> None:
         self._fits: Counter[Fit] = Counter()
         self._native_truncated = 0
         self._python_truncated = 0
-        self._unresolved: Counter[Frame] = Counter()
-        self._unnamed_codes = 0
+        self._unnamed: dict[FrameKind, Counter[Frame]] = {kind: Counter() for kind in FrameKind}
 
-    def add(self, merged: MergedStack, frames: tuple[Frame, ...], samples: int) -> None:
-        """Count `samples` samples of a stack; `frames` are all its frames, hidden ones included."""
-        self._fits[merged.fit] += samples
-        self._native_truncated += samples * merged.native_truncated
-        self._python_truncated += samples * merged.python_truncated
-        for frame in frames:
-            if frame.resolved:
-                continue
-            if frame.kind is FrameKind.NATIVE:
-                self._unresolved[frame] += samples
-            elif frame.kind is FrameKind.PYTHON:
-                self._unnamed_codes += samples
+    def add(self, grade: Grade, samples: int) -> None:
+        """Count `samples` samples of a stack."""
+        self._fits[grade.fit] += samples
+        self._native_truncated += samples * grade.native_truncated
+        self._python_truncated += samples * grade.python_truncated
+        for frame in grade.unnamed:
+            self._unnamed[frame.kind][frame] += samples
 
     def quality(self, losses: Losses, complete: bool) -> Quality:
         """The sum; `losses` and `complete` are the capture's own."""
@@ -37,9 +51,9 @@ class Tally:
             fits={fit: self._fits[fit] for fit in Fit if self._fits[fit]},
             native_truncated=self._native_truncated,
             python_truncated=self._python_truncated,
-            unresolved_frames=self._unresolved.total(),
-            unresolved_distinct=len(self._unresolved),
-            unnamed_codes=self._unnamed_codes,
+            unresolved_frames=self._unnamed[FrameKind.NATIVE].total(),
+            unresolved_distinct=len(self._unnamed[FrameKind.NATIVE]),
+            unnamed_codes=self._unnamed[FrameKind.PYTHON].total(),
             losses=losses,
             complete=complete,
         )

@@ -210,7 +210,6 @@ def _behind(stack: RawStack, placing: _Placing) -> dict[int, list[Item]]:
     cut_inside = bool(segments) and segments[0].marker is None
     anchor = placing.slots.get(0, _OUTER_END) if cut_inside else _OUTER_END
     behind: dict[int, list[Item]] = {anchor: [*_chain_mark(stack.chain_end)]}
-    anchor = _OUTER_END
     unplaced = set()
     for j, segment in enumerate(segments):
         anchor = placing.slots.get(j, anchor)

@@ -47,8 +47,13 @@ def decode_code(record: bytes, layout: Layout, read: ReadMemory) -> Code | None:
     if name is None or filename is None:
         return None
     return Code(
-        head.pid, key, name, qualname if qualname is not None else name, filename,
-        head.first_line, linetable,
+        head.pid,
+        key,
+        name,
+        qualname if qualname is not None else name,
+        filename,
+        head.first_line,
+        linetable,
     )
 
 

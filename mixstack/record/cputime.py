@@ -6,7 +6,7 @@ import os
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """User and system time of all its threads, seconds (proc(5), stat fields 14 and 15), or None."""
+    """User and system time of all its threads in seconds (proc(5), stat, 14 and 15), or None."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as f:
             fields = f.read().rpartition(b")")[2].split()

@@ -23,6 +23,7 @@ from mixstack.unwind.trampoline import trampoline_table
 MAPPINGS_MAX: Final = 4096  # per process; the probe holds two generations of them
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
+_GAP_WORTH_SAYING_S: Final = 0.1
 _ENTRY: Final = ctypes.sizeof(wire.MappingEntry)
 _STUBS: Final = 256  # bytes of an arena that are looked at
 TRAMPOLINE: Final = "[perf trampoline]"
@@ -66,6 +67,7 @@ class Follower:
         self._generation = 0
         self._execs = 0
         self._changed_at = time.monotonic()
+        self._unwatched_since: float | None = None  # since an exec, while its tables are prepared
         self._read_at = 0.0
 
     @property
@@ -115,6 +117,8 @@ class Follower:
             self._record(Process(self.process.pid, self.process.command, None, "it ended too soon"))
 
     def _after_exec(self, exe: tuple[int, int, str]) -> None:
+        # The probe must not walk the new program with the old one's tables.
+        self._probe.remove_process(self.process.pid)
         self._exe = exe
         self._execs += 1
         self._interpreter = None
@@ -122,6 +126,8 @@ class Follower:
         self._changed_at = time.monotonic()
         self.process = TargetProcess.open(self.process.pid)
         self._entry = wire.ProcessEntry(slot=self._execs % 1024)
+        self._lines = ()
+        self._unwatched_since = time.monotonic()
 
     def _interpreter_is_pending(self) -> bool:
         found = self._interpreter
@@ -158,7 +164,9 @@ class Follower:
         self._recorded = process
         self._listener.process(process)
         if process.note is not None:
-            self._listener.note(f"process {process.pid}: {process.note}; only native stacks are recorded")
+            self._listener.note(
+                f"process {process.pid}: {process.note}; only native stacks are recorded"
+            )
 
     def _publish(self, lines: tuple[MapLine, ...]) -> None:
         """Write the other half of the table, then switch the probe over to it."""
@@ -174,11 +182,24 @@ class Follower:
         self._entry.first_mapping = first
         self._entry.mappings = len(lines)
         self._probe.set_process(self.process.pid, self._entry)
+        self._end_gap()
         self._mappings = tuple(mappings)
         self._starts = [m.start for m in mappings]
         self._listener.mappings(
             MappingSnapshot(self.process.pid, time.monotonic_ns(), self._mappings)
         )
+
+    def _end_gap(self) -> None:
+        """From now on samples are taken; say so if they were not for a while."""
+        if self._unwatched_since is None:
+            return
+        gap = time.monotonic() - self._unwatched_since
+        self._unwatched_since = None
+        if gap >= _GAP_WORTH_SAYING_S:
+            self._listener.note(
+                f"the first {gap:.1f} s of {self.process.command[0]} were not recorded: its unwind"
+                " tables had to be compiled (they are kept for the next time)"
+            )
 
     def _describe(self, line: MapLine) -> tuple[Mapping, wire.MappingEntry]:
         """A mapping as the capture and as the probe know it."""
@@ -229,9 +250,7 @@ def wire_layout(layout: Layout) -> wire.Layout:
 
 def _mapping_entry(line: MapLine, base: int, placed: Placed | None) -> wire.MappingEntry:
     if placed is None:
-        return wire.MappingEntry(
-            start=line.start, end=line.end, kind=wire.MappingKind.NO_TABLE
-        )
+        return wire.MappingEntry(start=line.start, end=line.end, kind=wire.MappingKind.NO_TABLE)
     return wire.MappingEntry(
         start=line.start,
         end=line.end,

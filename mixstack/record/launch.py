@@ -69,7 +69,7 @@ class Launched:
             os.close(self._error_read)
             if os.read(self._hold_read, 1) != b"g":
                 os._exit(0)
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these; programs expect them
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, not by programs
                 signal.signal(number, signal.SIG_DFL)
             try:
                 os.execvp(self._command[0], self._command)

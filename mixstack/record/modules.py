@@ -1,4 +1,4 @@
-"""The mapped files of a recording: one `Module` each, its unwind table, and its place in the probe."""
+"""The mapped files of a recording: a `Module` each, its unwind table, its place in the probe."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ModuleRegistry:
         self.without_table = 0  # modules whose stacks cannot be unwound
 
     def find(self, process: TargetProcess, line: MapLine) -> LoadedModule | None:
-        """The module behind a mapping; None for memory without a file, or one that is no ELF file."""
+        """The module behind a mapping; None without a file, or if it is no ELF."""
         if line.path == VDSO:
             key = (0, 0, VDSO)
         elif line.file_path is not None:
@@ -68,7 +68,7 @@ class ModuleRegistry:
         return self._known[key]
 
     def preload(self, path: str) -> None:
-        """Read a file that is about to be mapped under this path; one that cannot be is no error."""
+        """Read a file that is about to be mapped by this path; one that cannot be is no error."""
         try:
             info = os.stat(path)
         except OSError:

@@ -149,8 +149,9 @@ class Namer:
             return Frame(FrameKind.NATIVE, label, plumbing=is_trampoline, resolved=is_trampoline)
         vaddr = pc - mapping.load_bias
         symbol = self._symbol(module.id, vaddr)
-        if symbol is None:
-            name = f"{basename(module.path)}+0x{vaddr:x}"
+        if symbol is None or symbol.name is None:
+            at = vaddr if symbol is None else symbol.start
+            name = f"{basename(module.path)}+0x{at:x}"
             return Frame(FrameKind.NATIVE, name, module.path, resolved=False)
         plumbing = module.id == interpreter and is_plumbing(symbol.name)
         return Frame(FrameKind.NATIVE, demangle(symbol.name), module.path, plumbing=plumbing)

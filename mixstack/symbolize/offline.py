@@ -12,7 +12,9 @@ from mixstack.elf import BadElf, Elf, open_elf
 from mixstack.model import Module, Sample, Step, Symbol
 from mixstack.symbolize.address_space import AddressSpaces
 from mixstack.symbolize.elf_symbols import SymbolTable
+from mixstack.symbolize.functions import FunctionRanges
 from mixstack.symbolize.names import NamedCapture
+from mixstack.symbolize.record_side import symbols_of
 
 
 class SampledCapture(NamedCapture, Protocol):
@@ -79,8 +81,6 @@ def _from_file(module: Module, vaddrs: Iterable[int], open_file: OpenElf) -> lis
         with open_file(module.path) as elf:
             if elf.build_id != module.build_id:
                 return []
-            table = SymbolTable.of(elf)
-            found = {table.find(vaddr) for vaddr in vaddrs}
+            return symbols_of(module.id, SymbolTable.of(elf), FunctionRanges(elf), vaddrs)
     except (OSError, BadElf):
         return []
-    return [Symbol(module.id, *each) for each in sorted(f for f in found if f is not None)]

@@ -7,16 +7,29 @@ from collections.abc import Iterable
 from mixstack.elf import BadElf, Elf, open_elf
 from mixstack.model import Symbol
 from mixstack.symbolize.elf_symbols import SymbolTable
-from mixstack.symbolize.kernel import kernel_symbols
+from mixstack.symbolize.functions import FunctionRanges
 
-__all__ = ["ModuleSymbols", "kernel_symbols"]
+
+def symbols_of(
+    module_id: int, table: SymbolTable, functions: FunctionRanges, vaddrs: Iterable[int]
+) -> list[Symbol]:
+    """The distinct functions that cover these addresses, named where the file names them."""
+    found: set[tuple[int, int, str | None]] = set()
+    for vaddr in vaddrs:
+        named = table.find(vaddr)
+        nameless = None if named is not None else functions.find(vaddr)
+        if named is not None:
+            found.add(named)
+        elif nameless is not None:
+            found.add((*nameless, None))
+    return [Symbol(module_id, *each) for each in sorted(found, key=lambda f: (f[0], f[1]))]
 
 
 class ModuleSymbols:
     """Reads the symbol table of each module once, when the first address in it is asked for."""
 
     def __init__(self) -> None:
-        self._tables: dict[int, SymbolTable | None] = {}
+        self._tables: dict[int, tuple[SymbolTable, FunctionRanges] | None] = {}
 
     def find_symbols(self, module_id: int, path: str, vaddrs: Iterable[int]) -> list[Symbol]:
         """The distinct symbols that cover these addresses (the file's own), sorted by start.
@@ -27,7 +40,7 @@ class ModuleSymbols:
         if module_id not in self._tables:
             try:
                 with open_elf(path) as elf:
-                    self._tables[module_id] = SymbolTable.of(elf)
+                    self._tables[module_id] = SymbolTable.of(elf), FunctionRanges(elf)
             except OSError:
                 return []
             except BadElf:
@@ -40,14 +53,12 @@ class ModuleSymbols:
         """The same for a file given as bytes, as the vDSO is read out of a process' memory."""
         if module_id not in self._tables:
             try:
-                self._tables[module_id] = SymbolTable.of(Elf(memoryview(image), "[vdso]"))
+                elf = Elf(memoryview(image), "[vdso]")
+                self._tables[module_id] = SymbolTable.of(elf), FunctionRanges(elf)
             except BadElf:
                 self._tables[module_id] = None
         return self._look_up(module_id, vaddrs)
 
     def _look_up(self, module_id: int, vaddrs: Iterable[int]) -> list[Symbol]:
-        table = self._tables[module_id]
-        if table is None:
-            return []
-        found = {table.find(vaddr) for vaddr in vaddrs}
-        return [Symbol(module_id, *each) for each in sorted(f for f in found if f is not None)]
+        tables = self._tables[module_id]
+        return [] if tables is None else symbols_of(module_id, *tables, vaddrs)

@@ -43,11 +43,10 @@ def stub_rows(stub: bytes) -> list[Row] | None:
         row = Row(at, RowKind.RSP, depth, rbp)
         if not rows or rows[-1][1:] != row[1:]:
             rows.append(row)
-        for code, effect in _INSTRUCTIONS.items():
-            if stub.startswith(code, at):
-                break
-        else:
+        code = next((c for c in _INSTRUCTIONS if stub.startswith(c, at)), None)
+        if code is None:
             return None
+        effect = _INSTRUCTIONS[code]
         at += len(code)
         depth += effect.push
         if effect.saves_rbp:

@@ -5,7 +5,10 @@ loop = py:asyncio/runners.py:run py:asyncio/runners.py:Runner.run
        py:asyncio/base_events.py:BaseEventLoop.run_forever
        py:asyncio/base_events.py:BaseEventLoop._run_once
 nap = py:asyncio/tasks.py:sleep ( py:asyncio/tasks.py:__sleep0 )?
-again = py:asyncio/base_events.py:BaseEventLoop.call_soon ( py:asyncio/*:* )*
+handle = py:asyncio/base_events.py:BaseEventLoop._call_soon
+         ( py:asyncio/events.py:Handle.__init__ ( py:asyncio/base_events.py:*.get_debug )? )?
+again = py:asyncio/base_events.py:BaseEventLoop.call_soon
+        ( py:asyncio/base_events.py:*._check_closed,*.get_debug | handle )?
 coroutine = py:turn ( py:busy | nap )
 step = ( c:context_run*,_PyContext_Run* )? ( c:@_asyncio* )+ ( coroutine | again )
 stack = root loop

@@ -2,7 +2,9 @@
 
 back = ( c:@libffi* )+ ( c:@_ctypes* )+
 out = ( c:@_ctypes* )+ ( c:@libffi* )+
-stack = py:<module> py:work mark:truncated ( c:descend )+ back py:visit
+rest = ( c:@_ctypes* )* ( c:@libffi* )* ( c:descend )+ ( back py:visit )?
+stack = py:<module> py:work mark:truncated rest
+      | mark:truncated c:* py:<module> py:work out ( c:descend )+
       | root py:work out ( c:descend )*
 """
 

@@ -1,10 +1,12 @@
 """Threads that begin and end all the time, after the recording has begun.
 
-The C library's clone has no unwind table around its system call: there the walk starts again at
-the marker, and nothing is known of the C between.
+The C library's clone has no unwind table around its system call. In the caller the walk starts
+again at the marker, and nothing is known of the C between; in the new thread there is no marker yet.
 
 stack = root ( py:threading.py:*,_weakrefset.py:* )+
       | root py:threading.py:Thread.start mark:gap c:@libc.so*
+      | mark:cut c:@libc.so*
+      | root c:* c:PyObject_ClearWeakRefs py:_weakrefset.py:WeakSet.__init__.<locals>._remove
       | thread py:spin
       | pthread
       | pthread py:threading.py:Thread._bootstrap ( py:threading.py:*,_weakrefset.py:* )*

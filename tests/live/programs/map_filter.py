@@ -1,7 +1,7 @@
 """map over filter: one iterator of C drives the other, each calls back.
 
-iterate = c:list_extend*,list___init__*,list_vectorcall*,PySequence_List
-stack = root py:work ( iterate )+ c:map_next ( c:filter_next py:wanted | py:change )
+iterate = ( c:*list_extend*,list___init__*,list_vectorcall*,PySequence_List )+
+stack = root py:work iterate c:map_next ( c:filter_next py:wanted | py:change )
 """
 
 

@@ -1,18 +1,15 @@
 """Operators, hashing, iteration and a context manager, all written in Python.
 
-binary = ( c:PyNumber_*,binary_op*,slot_nb_*,vectorcall_maybe* )*
-compare = ( c:PyObject_RichCompare*,do_richcompare,slot_tp_richcompare )*
+binary = ( c:PyNumber_*,binary_op* )+
+compare = ( c:PyObject_RichCompare*,do_richcompare )+
 mapping = ( c:dict_subscript*,PyDict_*,_PyDict_*,_Py_dict_*,dict_*,*lookup*,PyObject_GetItem )+
-item = ( c:PyObject_GetItem,slot_mp_subscript,vectorcall_method* )*
-hash = ( c:PyObject_Hash,slot_tp_hash )*
-next = ( c:slot_tp_iter*,PyObject_GetIter )*
 stack = root py:work
         ( binary py:Number.__add__
         | compare py:Number.__eq__
-        | mapping ( hash py:Number.__hash__ | compare py:Number.__eq__ )
-        | item py:Number.__getitem__
-        | next py:Number.__iter__,Number.__next__
-        | py:Number.__enter__,Number.__exit__,Number.__call__ )
+        | mapping ( c:PyObject_Hash py:Number.__hash__ | compare py:Number.__eq__ )
+        | ( c:PyObject_GetItem )? py:Number.__getitem__
+        | c:PyObject_GetIter py:Number.__iter__
+        | py:Number.__next__,Number.__enter__,Number.__exit__,Number.__call__ )
 """
 
 

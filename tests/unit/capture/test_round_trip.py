@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixstack.capture import CaptureWriter, read_capture
-from mixstack.model import Sample
+from mixstack.capture import samples as sample_records
+from mixstack.capture.samples import SampleTable
+from mixstack.model import Sample, Symbol
 from tests import strategies
 from tests.encode import encode_sample
 from tests.unit.capture.captures import FOOTER, RECORDING, SMALL, Contents, in_time_order, write
@@ -58,8 +62,8 @@ def test_everything_comes_back_equal(contents: Contents, flush_every: int) -> No
     assert capture.sample_count == len(contents.samples)
 
 
-def _ascend(values: object) -> bool:
-    found = list(values)  # type: ignore[call-overload]
+def _ascend(values: Iterable[int]) -> bool:
+    found = list(values)
     return found == sorted(found)
 
 
@@ -99,6 +103,30 @@ def test_many_samples_in_one_call_are_cut_between_records(tmp_path: Path) -> Non
     assert list(capture.samples()) == samples
 
 
+def test_a_large_call_with_a_bad_record_is_kept_up_to_it(tmp_path: Path) -> None:
+    record = encode_sample(SMALL.samples[0])
+    good = (2 << 20) // len(record)
+    for bad in (record[:-8], bytes(len(record)), record[:70]):
+        path = tmp_path / "out.data"
+        writer = CaptureWriter(str(path), RECORDING)
+        writer.add_samples(record * good + bad)
+        writer.close(FOOTER)
+        capture = read_capture(str(path))
+        assert capture.sample_count == good
+        assert capture.problem == "1 damaged block was left out"
+
+
+def test_many_values_are_cut_into_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "out.data"
+    symbols = [Symbol(1, i, i + 1, f"function_{i}") for i in range(22_000)]
+    writer = CaptureWriter(str(path), RECORDING)
+    head = writer.size
+    writer.add_symbols(symbols)
+    assert writer.size > head
+    writer.close(FOOTER)
+    assert read_capture(str(path)).symbols == {1: tuple(symbols)}
+
+
 def test_samples_are_written_without_a_flush_once_there_are_enough(tmp_path: Path) -> None:
     path = tmp_path / "out.data"
     writer = CaptureWriter(str(path), RECORDING)
@@ -112,10 +140,10 @@ def test_samples_are_written_without_a_flush_once_there_are_enough(tmp_path: Pat
     writer.abandon()
 
 
-def test_more_stacks_than_are_recognised_at_a_glance(tmp_path: Path, monkeypatch: object) -> None:
-    from mixstack.capture import samples as module
-
-    monkeypatch.setattr(module, "_GLANCE_MAX", 2)  # type: ignore[attr-defined]
+def test_more_stacks_than_are_recognised_at_a_glance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_records, "_GLANCE_MAX", 2)
     base = SMALL.samples[0]
     many = tuple(
         base._replace(time_ns=i, stack=base.stack._replace(stack_pointer=1 + i % 5))
@@ -130,8 +158,6 @@ def test_more_stacks_than_are_recognised_at_a_glance(tmp_path: Path, monkeypatch
 @settings(max_examples=60, deadline=None)
 @given(pair=st.tuples(strategies.samples, strategies.samples))
 def test_different_stacks_stay_different(pair: tuple[Sample, Sample]) -> None:
-    from mixstack.capture.samples import SampleTable
-
     table = SampleTable()
     one, other = pair
     flipped = one._replace(stack=one.stack._replace(torn=not one.stack.torn))

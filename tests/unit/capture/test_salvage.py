@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,8 @@ from mixstack.errors import (
 )
 from tests.encode import encode_sample
 from tests.unit.capture.captures import SMALL, is_part_of, write
+
+GOOD = encode_sample(SMALL.samples[0])
 
 
 @pytest.fixture
@@ -124,6 +128,20 @@ def test_a_hole_in_the_middle_is_searched_through(path: Path) -> None:
     assert capture.problem == "2 damaged blocks were left out"
 
 
+def test_what_only_looks_like_a_block_is_not_taken_for_one(path: Path) -> None:
+    data, whole = small_file(path)
+    starts = block_starts(data)
+    seen = data[starts[1] : starts[2]]
+    beyond_the_end = block(BlockType.SAMPLES, 99, GOOD, stored_size=1 << 20)
+    fakes = b"--MXBK--MXBMXBK" + seen + beyond_the_end
+    path.write_bytes(data[: starts[3]] + fakes + data[starts[3] :])
+    capture = read_capture(str(path))
+    assert list(capture.samples()) == list(whole.samples())
+    assert capture.problem == f"{len(fakes)} damaged bytes were left out"
+    path.write_bytes(data[: starts[3]] + fakes)
+    assert read_capture(str(path)).sample_count == 0
+
+
 @pytest.mark.parametrize("shift", range(-5, 2))
 def test_the_search_finds_a_head_across_the_edge_of_its_window(path: Path, shift: int) -> None:
     data, whole = small_file(path)
@@ -156,9 +174,6 @@ def test_rubbish_behind_the_footer_is_said(path: Path) -> None:
     assert list(capture.samples()) == list(whole.samples())
     assert capture.footer == whole.footer
     assert capture.problem == "7 damaged bytes were left out"
-
-
-GOOD = encode_sample(SMALL.samples[0])
 
 
 def patched(at: int, form: str, value: int) -> bytes:
@@ -223,10 +238,31 @@ def test_a_sound_block_with_a_bad_line_is_left_out(path: Path, line: bytes) -> N
     assert set(read_capture(str(path)).modules) == {1, 2, 7}
 
 
+BAD_CODES = {
+    "a line table that is no base64": {"linetable": "%"},
+    "a line table that is no ASCII": {"linetable": "é"},
+}
+
+
+@pytest.mark.parametrize("changes", BAD_CODES.values(), ids=BAD_CODES)
+def test_an_impossible_code_is_left_out(path: Path, changes: dict[str, object]) -> None:
+    texts = dict.fromkeys(("name", "qualname", "filename"), "x")
+    numbers = dict.fromkeys(("pid", "address", "fingerprint", "first_line"), 1)
+    data, whole = small_file(path)
+    last = block_starts(data)[-1]
+    sequence = unpack_block_head(data[last : last + BLOCK_HEAD_SIZE]).sequence
+    for added, count in (({"linetable": "AA=="}, 3), (changes, 2)):
+        line = json.dumps(texts | numbers | added).encode()
+        path.write_bytes(data[:last] + block(BlockType.CODES, sequence, line))
+        assert len(read_capture(str(path)).codes) == count
+    assert len(whole.codes) == 2
+
+
 BAD_PROCESSES = {
     "a version of two numbers": {"version": [3, 12], "module_id": 1, "evaluator": None},
     "an evaluator of one address": {"version": [3, 12, 1], "module_id": 1, "evaluator": [1]},
     "an interpreter that is a number": 3,
+    "a version that is no list": {"version": "3.12", "module_id": 1, "evaluator": None},
 }
 
 
@@ -288,9 +324,11 @@ def _lying_frame() -> bytes:
 
 
 @pytest.mark.parametrize("made", BOMBS.values(), ids=BOMBS)
-def test_a_block_that_unpacks_to_something_else_is_left_out(path: Path, made: object) -> None:
+def test_a_block_that_unpacks_to_something_else_is_left_out(
+    path: Path, made: Callable[[], bytes]
+) -> None:
     data, _ = small_file(path)
-    path.write_bytes(data[: block_starts(data)[1]] + made())  # type: ignore[operator]
+    path.write_bytes(data[: block_starts(data)[1]] + made())
     capture = read_capture(str(path))
     assert capture.sample_count == 0
     assert not capture.complete
@@ -330,6 +368,17 @@ def test_a_folder(tmp_path: Path) -> None:
 def test_a_pipe_is_refused_and_not_waited_for(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(NoCapture, match="not a regular file"):
+        read_capture(str(path))
+
+
+def test_a_disk_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_file(path)
+
+    def fails(fd: int, size: int, offset: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", fails)
+    with pytest.raises(NoCapture, match="Input/output error"):
         read_capture(str(path))
 
 

@@ -202,6 +202,35 @@ def test_whoever_puts_a_file_there_in_between_is_refused(
     assert path.read_bytes() == b"in between"
 
 
+def test_an_earlier_capture_gets_its_name_back_if_the_new_one_cannot_be_made(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(b"an earlier one")
+
+    def fails(path: str, flags: int, mode: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", fails)
+    refused(path, "Too many open files")
+    assert path.read_bytes() == b"an earlier one"
+
+
+def test_an_error_on_closing_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system may say only then that there was no room."""
+    writer = CaptureWriter(str(path), RECORDING)
+    close = os.close
+
+    def fails(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", fails)
+        with pytest.raises(OutputError, match="cannot finish"):
+            writer.close(FOOTER)
+    writer.abandon()
+
+
 # --- the disk fills up ------------------------------------------------------------------------
 
 

@@ -1,0 +1,93 @@
+"""How samples become durations."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixstack.merge.timeline import Timeline
+
+PERIOD = 100
+START = 1000
+
+# name, samples as (time, stack), end, the line as (stack, duration)
+ROWS = [
+    ("no samples: off the CPU throughout", [], 1500, [(0, 500)]),
+    ("nothing at all", [], 1000, []),
+    ("before the first sample the thread is off", [(1300, 7)], 1400, [(0, 300), (7, 100)]),
+    ("a first sample soon after the start", [(1010, 7)], 1110, [(0, 10), (7, 100)]),
+    ("the next sample ends the one before", [(1000, 7), (1090, 8)], 1190, [(7, 90), (8, 100)]),
+    ("equal stacks in a row are one", [(1000, 7), (1100, 7), (1200, 7)], 1300, [(7, 300)]),
+    ("a gap of 1.5 periods is none", [(1000, 7), (1150, 8)], 1250, [(7, 150), (8, 100)]),
+    (
+        "a longer gap is time off the CPU",
+        [(1000, 7), (1151, 8)],
+        1251,
+        [(7, 100), (0, 51), (8, 100)],
+    ),
+    (
+        "also between equal stacks",
+        [(1000, 7), (1200, 7)],
+        1300,
+        [(7, 100), (0, 100), (7, 100)],
+    ),
+    ("the last sample lasts one period", [(1000, 7)], 1500, [(7, 100), (0, 400)]),
+    ("or until the end", [(1000, 7)], 1030, [(7, 30)]),
+    ("the last sample at the very end", [(1000, 7), (1100, 8)], 1100, [(7, 100)]),
+    ("two samples at one moment: the later counts", [(1000, 7), (1000, 8)], 1100, [(8, 100)]),
+    (
+        "a flicker of no duration does not split a stack",
+        [(1000, 7), (1050, 8), (1050, 7)],
+        1150,
+        [(7, 150)],
+    ),
+    ("a clock that went back", [(1000, 7), (1050, 8), (1040, 9)], 1150, [(7, 50), (9, 100)]),
+    ("a sample from before the start", [(900, 7)], 1100, [(7, 100)]),
+    ("a sample whose stack is empty", [(1000, 7), (1100, 0)], 1200, [(7, 100), (0, 100)]),
+]
+
+
+def line(samples: list[tuple[int, int]], end: int) -> list[tuple[int, int]]:
+    timeline = Timeline(START, PERIOD)
+    for time, stack in samples:
+        timeline.add(time, stack)
+    timeline.finish(end)
+    return list(zip(timeline.stack_ids, timeline.durations_ns, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("samples", "end", "expected"), [r[1:] for r in ROWS], ids=[r[0] for r in ROWS]
+)
+def test_line(samples: list[tuple[int, int]], end: int, expected: list[tuple[int, int]]) -> None:
+    assert line(samples, end) == expected
+
+
+SAMPLES = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3)), max_size=40)
+
+
+@given(steps=SAMPLES, rest=st.integers(0, 300))
+def test_durations_add_up_and_neighbours_differ(steps: list[tuple[int, int]], rest: int) -> None:
+    samples, now = [], START
+    for step, stack in steps:
+        now += step
+        samples.append((now, stack))
+    got = line(samples, now + rest)
+    assert sum(duration for _, duration in got) == now + rest - START
+    assert all(duration > 0 for _, duration in got)
+    assert all(one[0] != other[0] for one, other in pairwise(got))
+
+
+@given(steps=st.lists(st.tuples(st.integers(1, 400), st.integers(1, 3)), max_size=40))
+def test_what_the_line_says_of_a_sample_is_what_was_seen(steps: list[tuple[int, int]]) -> None:
+    samples, now = [], START
+    for step, stack in steps:
+        now += step
+        samples.append((now, stack))
+    at, seen = START, {}
+    for stack, duration in line(samples, now + 1):
+        seen.update((t, stack) for t, _ in samples if at <= t < at + duration)
+        at += duration
+    assert seen == dict(samples)
