@@ -81,14 +81,14 @@ INLINE int read_cframe(const struct ms_layout *l, ms_u64 address, ms_u64 *frame,
 }
 
 /* The newest evaluator has linked its record but not yet filled it (3.11, 3.12): what we saw of it is
- * left-over memory. Forget it and start with the evaluator before. Later than the newest segment, an
- * impossible chain is an overwritten one. */
+ * left-over memory. Forget it and start with the evaluator before. That one may be left-over as well
+ * (where the compiler fills both fields in one store), so its segment is checked in the same way. */
 INLINE int torn(struct ms_state *s, struct ms_sample_buffer *sample)
 {
 	const struct ms_layout *l = &s->process.layout;
 	ms_u64 frame, previous;
 
-	if (!s->newest || l->chain_kind == MS_CHAIN_KIND_SHIM)
+	if (s->trust != TRUST_NEWEST || l->chain_kind == MS_CHAIN_KIND_SHIM)
 		return end_chain(sample, MS_CHAIN_INVALID);
 	if (!s->outer_cframe || read_cframe(l, s->outer_cframe, &frame, &previous))
 		return end_chain(sample, MS_CHAIN_READ_FAULT);
@@ -100,7 +100,7 @@ INLINE int torn(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->frame = frame;
 	s->cframe = s->outer_cframe;
 	s->outer_cframe = previous;
-	s->newest = 0;
+	s->trust = TRUST_FALLBACK;
 	return WALK_ON;
 }
 
@@ -112,7 +112,7 @@ INLINE int end_segment(struct ms_state *s, struct ms_sample_buffer *sample, ms_u
 	ms_u64 outer_frame = 0, outer_previous = 0;
 
 	if (l->chain_kind == MS_CHAIN_KIND_CFRAME ||
-	    (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->newest)) {
+	    (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->trust != TRUST_PROVEN)) {
 		if (s->outer_cframe &&
 		    read_cframe(l, s->outer_cframe, &outer_frame, &outer_previous))
 			return end_chain(sample, MS_CHAIN_READ_FAULT);
@@ -121,7 +121,7 @@ INLINE int end_segment(struct ms_state *s, struct ms_sample_buffer *sample, ms_u
 		s->cframe = s->outer_cframe;
 		s->outer_cframe = outer_previous;
 	}
-	s->newest = 0;
+	s->trust = TRUST_PROVEN;
 	s->frame = previous;
 	return append_marker(s, sample, marker);
 }
@@ -139,7 +139,8 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (sample->head.n_chain >= MAX_CHAIN)
 		return end_chain(sample, MS_CHAIN_TRUNCATED);
 	if (read_object(s->frame_bytes, l->frame_size, frame))
-		return s->newest ? torn(s, sample) : end_chain(sample, MS_CHAIN_READ_FAULT);
+		return s->trust == TRUST_NEWEST ? torn(s, sample)
+						: end_chain(sample, MS_CHAIN_READ_FAULT);
 	owner = field8(s->frame_bytes, l->frame_owner);
 	previous = field64(s->frame_bytes, l->frame_previous);
 	if (l->chain_kind != MS_CHAIN_KIND_CFRAME && owner >= l->shim_owner)
@@ -193,7 +194,7 @@ INLINE int start_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	const struct ms_layout *l = &s->process.layout;
 	ms_u64 frame, previous, start = field64(s->tstate_bytes, l->tstate_frame);
 
-	s->newest = 1;
+	s->trust = TRUST_NEWEST;
 	if (l->chain_kind == MS_CHAIN_KIND_SHIM) {
 		s->frame = start;
 		return WALK_ON;

@@ -147,7 +147,7 @@ int on_sample(struct bpf_perf_event_data *ctx)
 }
 
 /* Without a known thread-local slot: the thread state whose thread_id is ours, by the list. */
-enum { THREADS_MAX = 512 };
+enum { THREADS_MAX = 256 };
 
 SEC("perf_event")
 int find_thread(struct bpf_perf_event_data *ctx)

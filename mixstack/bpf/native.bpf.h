@@ -277,42 +277,50 @@ INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 wh
 	return WALK_DONE;
 }
 
-INLINE int native_step(struct ms_state *s, struct ms_sample_buffer *sample)
+/* Find the rule for s->ip and follow it: MS_NATIVE_ROOT with the caller in s->to, or why it failed.
+ * `root` is set where the thread's first frame is reached. */
+INLINE int leave_frame(struct ms_state *s, struct ms_sample_buffer *sample, int *root)
 {
 	ms_u32 step = s->step;
-	ms_u64 ip = s->ip;
-	ms_u64 pc = step == MS_STEP_CALLER || step == MS_STEP_FRAME_POINTER ? ip - 1 : ip;
-	struct ms_unwound *to = &s->to;
+	ms_u64 pc = step == MS_STEP_CALLER || step == MS_STEP_FRAME_POINTER ? s->ip - 1 : s->ip;
 	ms_u64 row;
-	int end;
+
+	if (!find_mapping(s, pc)) {
+		sample->head.flags |= MS_SAMPLE_NEW_MAPPING;
+		return MS_NATIVE_NO_MAPPING;
+	}
+	if (s->mapping.kind != MS_MAPPING_TABLE)
+		return MS_NATIVE_NO_TABLE;
+	row = find_row(s, pc);
+	*root = row >> 60 == MS_ROW_ROOT;
+	return *root ? MS_NATIVE_ROOT : follow_row(s, &s->to, row);
+}
+
+INLINE int native_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	struct ms_unwound *to = &s->to;
+	int root = 0;
 
 	if (sample->head.n_native >= MAX_NATIVE) {
 		sample->head.native_end = MS_NATIVE_TRUNCATED;
 		return WALK_DONE;
 	}
-	if (!find_mapping(s, pc)) {
-		sample->head.flags |= MS_SAMPLE_NEW_MAPPING;
-		if (step == MS_STEP_FRAME_POINTER) {
-			/* No code there: the frame pointer was none, and this is no frame. */
-			sample->head.native_end = MS_NATIVE_NO_RULE;
-			return WALK_DONE;
-		}
-		return recover(s, sample, MS_NATIVE_NO_MAPPING);
-	}
-	if (s->mapping.kind != MS_MAPPING_TABLE)
-		return recover(s, sample, MS_NATIVE_NO_TABLE);
-	row = find_row(s, pc);
-	if (row >> 60 == MS_ROW_ROOT) {
-		append_native(s, sample, ip, step, s->sp + 8);
+	FRESH(s->failure) = leave_frame(s, sample, &root);
+	FORGET();
+	if (root) {
+		append_native(s, sample, s->ip, s->step, s->sp + 8);
 		sample->head.native_end = MS_NATIVE_ROOT;
 		return WALK_DONE;
 	}
-	end = follow_row(s, to, row);
-	FORGET();
-	if (end != MS_NATIVE_ROOT)
-		return recover(s, sample, end);
+	if (FRESH(s->failure) == MS_NATIVE_NO_MAPPING && s->step == MS_STEP_FRAME_POINTER) {
+		/* No code there: the frame pointer was none, and this is no frame. */
+		sample->head.native_end = MS_NATIVE_NO_RULE;
+		return WALK_DONE;
+	}
+	if (FRESH(s->failure) != MS_NATIVE_ROOT)
+		return recover(s, sample, FRESH(s->failure));
 	pass_marker(s, to);
-	append_native(s, sample, ip, step, to->cfa);
+	append_native(s, sample, s->ip, s->step, to->cfa);
 	go_to(s, to);
 	return WALK_ON;
 }

@@ -52,6 +52,13 @@ struct ms_unwound {
 
 enum { OBJECT_MAX = 256 };
 
+/* What speaks for the segment that is being walked. */
+enum ms_trust {
+	TRUST_PROVEN = 0,   /* an inner segment's end led here */
+	TRUST_NEWEST = 1,   /* the newest: it may be half written */
+	TRUST_FALLBACK = 2, /* the one before a newest that was half written */
+};
+
 struct ms_state {
 	struct ms_process process;
 	ms_u64 fsbase;
@@ -63,7 +70,7 @@ struct ms_state {
 	ms_u64 frame;
 	ms_u64 cframe;       /* the record of the segment being walked (3.11, 3.12) */
 	ms_u64 outer_cframe; /* its predecessor */
-	ms_u32 newest;       /* still in the newest segment: it may be half written */
+	ms_u32 trust;        /* enum ms_trust */
 	ms_u32 n_new;
 	ms_u64 new_code[CODES_PER_SAMPLE];
 	ms_u32 next_new;
@@ -75,7 +82,7 @@ struct ms_state {
 	ms_u32 next_marker;
 	ms_u32 dirty; /* re-synced or stepped by frame pointer: nothing is learned from here on */
 	ms_u32 low, high; /* bounds of a binary search */
-	ms_u32 reserved2;
+	ms_u32 failure;   /* enum ms_native_end: why a frame could not be left */
 	struct ms_unwound to;
 	struct ms_mapping mapping; /* of the last frame: mostly the next one's too */
 	ms_u64 markers[MAX_MARKERS];

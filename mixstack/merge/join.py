@@ -60,7 +60,7 @@ class Joiner:
         self._tally = Tally()
         self._joined: dict[tuple[int, int, int], _Joined] = {}
         self._names = _Names(namer)
-        self._evaluators: dict[int, set[int]] = {}  # by process, pcs that have held a marker
+        self._evaluators: dict[int, set[int | None]] = {}  # by process, pcs that have held a marker
         self._ids: dict[tuple[Frame, ...], int] = {(): 0}
 
     @property
@@ -70,8 +70,9 @@ class Joiner:
 
     def stack_id(self, sample: Sample) -> int:
         """Join `sample`, count it, and say which stack it is."""
-        generation = self._namer.generation(sample.pid, sample.time_ns)
-        key = (id(sample.stack), sample.pid, generation)
+        time_ns, pid, _, _, _, stack = sample
+        generation = self._namer.generation(pid, time_ns)
+        key = (id(stack), pid, generation)
         joined = self._joined.get(key)
         if joined is None:
             if len(self._joined) >= _CACHE_MAX:
@@ -93,10 +94,10 @@ class Joiner:
 
     def _join(self, sample: Sample, generation: int) -> _Joined:
         pid, time_ns, stack = sample.pid, sample.time_ns, sample.stack
-        known = self._evaluators.setdefault(pid, set())
+        known = self._evaluators.setdefault(pid, {None})  # None: re-synced at a marker
 
         def is_evaluator(frame: NativeFrame) -> bool:
-            if frame.pc is None or frame.pc in known:
+            if frame.pc in known:
                 return True
             name = self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False)).name
             return name.partition(".")[0] == _EVALUATOR_NAME
@@ -110,9 +111,9 @@ class Joiner:
         return _Joined(stack, stack_id, grade(merged, frames))
 
 
-def _evaluator_pcs(merged: MergedStack) -> set[int]:
-    natives = (item for item in merged.items if isinstance(item, NativeItem))
-    return {n.frame.pc for n in natives if n.evaluator and n.frame.pc is not None}
+def _evaluator_pcs(merged: MergedStack) -> set[int | None]:
+    items = merged.items
+    return {item.frame.pc for item in items if isinstance(item, NativeItem) and item.evaluator}
 
 
 class _Names:

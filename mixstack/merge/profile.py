@@ -46,16 +46,16 @@ def build_profile(
     period_ns = round(_SECOND_NS / recording.rate_hz)
     joiner = Joiner(namer, show_interpreter=show_interpreter)
     lines: dict[tuple[int, int], Timeline] = {}
-    names: dict[tuple[int, int], str] = {}
     done, last_ns = 0, recording.start_ns
     for done, sample in enumerate(capture.samples(), start=1):
-        thread = (sample.pid, sample.tid)
-        line = lines.get(thread)
+        time_ns, pid, tid, _, thread_name, _ = sample
+        line = lines.get((pid, tid))
         if line is None:
-            line = lines[thread] = Timeline(recording.start_ns, period_ns)
-        line.add(sample.time_ns, joiner.stack_id(sample))
-        names[thread] = sample.thread_name
-        last_ns = max(last_ns, sample.time_ns)
+            line = lines[pid, tid] = Timeline(recording.start_ns, period_ns)
+        line.add(time_ns, joiner.stack_id(sample))
+        line.thread_name = thread_name
+        if time_ns > last_ns:
+            last_ns = time_ns
         if progress is not None and done % _PROGRESS_EVERY == 0:
             progress(done)
     if progress is not None:
@@ -72,7 +72,7 @@ def build_profile(
             ThreadProfile(
                 pid,
                 tid,
-                names[pid, tid],
+                line.thread_name,
                 recording.start_ns,
                 end_ns,
                 line.stack_ids,

@@ -12,6 +12,7 @@ class Timeline:
 
     A sample lasts until the next one, if that comes within 1.5 periods; else the thread left the
     CPU: the sample lasts one period, and the rest of the gap is spent in the empty stack.
+    thread_name: the caller's to keep.
     """
 
     def __init__(self, start_ns: int, period_ns: int) -> None:
@@ -20,6 +21,7 @@ class Timeline:
         self._id = OFF_CPU  # what the thread has been in since `_since_ns`, seen last at `_last_ns`
         self._since_ns = start_ns
         self._last_ns = start_ns
+        self.thread_name = ""
         self.stack_ids = array("I")
         self.durations_ns = array("Q")
 

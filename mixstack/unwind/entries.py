@@ -177,4 +177,4 @@ def _read_fde(data: bytes, at: int, end: int, cie: Cie, vaddr: int) -> Fde | Non
         at += skip
     if length <= 0 or at > end:
         return None
-    return Fde(start & 0xFFFFFFFFFFFFFFFF, length, cie, data[at:end])
+    return Fde(start, length, cie, data[at:end])

@@ -80,10 +80,7 @@ def test_gdb_sees_the_same_native_callers(name: str, tmp_path: Path) -> None:
         )
     lines = [line for line in said.stdout.splitlines() if line.startswith("STACK ")]
     assert len(lines) == DUMPS, said.stderr
-    ours = {
-        _to_evaluator([_native(f) for f in stack.full if _is_native(f)])
-        for stack in stacks(capture)
-    }
+    ours = {_to_evaluator(_native(stack.full)) for stack in stacks(capture)}
     for line in lines:
         theirs = _to_evaluator([_gdb_name(n) for n in reversed(json.loads(line[len("STACK ") :]))])
         assert theirs in ours, "\n".join(theirs)

@@ -12,7 +12,8 @@ again = py:asyncio/base_events.py:BaseEventLoop.call_soon
 coroutine = py:turn ( py:busy | nap )
 step = ( c:context_run*,_PyContext_Run* )? ( c:@_asyncio* )+ ( coroutine | again )
 stack = root loop
-        ( py:selectors.py:* | py:asyncio/base_events.py:*,asyncio/selector_events.py:* | py:asyncio/events.py:Handle._run step )
+        ( py:selectors.py:*,asyncio/base_events.py:*,asyncio/selector_events.py:*
+        | py:asyncio/events.py:Handle._run step )
 """
 
 import asyncio

@@ -3,8 +3,9 @@
 enter = py:contextlib.py:contextmanager.<locals>.helper
         ( py:contextlib.py:_GeneratorContextManagerBase.__init__ )?
 throw = py:contextlib.py:_GeneratorContextManager.__exit__ ( c:gen_throw,_gen_throw )* py:managed
+begin = py:contextlib.py:_GeneratorContextManager.__enter__ c:builtin_next py:managed
 stack = root py:work
-        ( enter | py:contextlib.py:_GeneratorContextManager.__enter__ c:builtin_next py:managed | throw
+        ( enter | begin | throw
         | py:guarded py:raising )
 """
 

@@ -2,7 +2,7 @@
 
 stack = root py:work
         ( c:builtin_exec* py:<executed>:<module>
-        | c:builtin_eval* py:<evaluated>:<module> py:spend
+        | ( c:builtin_eval* )? py:<evaluated>:<module> py:spend
         | py:define c:builtin___build_class__ py:define.<locals>.Body )
 """
 

@@ -1,8 +1,11 @@
 """A thread that C started calls in through ctypes; each call makes and drops a thread state.
 
+libffi enters a callback through a few generated instructions, of which there is no unwind table.
+
 stack = root
       | pthread ( c:@libhelper* )+ ( c:@libffi* )+ ( c:@_ctypes* )+ py:visit
       | pthread ( c:@libhelper* )+
+      | mark:cut c:*
 """
 
 import ctypes

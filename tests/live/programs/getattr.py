@@ -2,7 +2,7 @@
 
 look = ( c:PyObject_GetAttr,_PyObject_G* )+
 stack = root py:work
-        ( look py:Proxy.__getattr__ ( ( look c:property_descr_get )? py:Proxy.value )?
+        ( look py:Proxy.__getattr__ ( ( look ( c:property_descr_get )? )? py:Proxy.value )?
         | c:PyObject_SetAttr py:Proxy.__setattr__ )
 """
 

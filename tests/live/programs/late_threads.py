@@ -1,7 +1,7 @@
 """Threads that begin and end all the time, after the recording has begun.
 
 The C library's clone has no unwind table around its system call. In the caller the walk starts
-again at the marker, and nothing is known of the C between; in the new thread there is no marker yet.
+again at the marker, and nothing is known of the C between; a new thread has no marker yet.
 
 stack = root ( py:threading.py:*,_weakrefset.py:* )+
       | root py:threading.py:Thread.start mark:gap c:@libc.so*

@@ -6,7 +6,7 @@ mapping = ( c:dict_subscript*,PyDict_*,_PyDict_*,_Py_dict_*,dict_*,*lookup*,PyOb
 stack = root py:work
         ( binary py:Number.__add__
         | compare py:Number.__eq__
-        | mapping ( c:PyObject_Hash py:Number.__hash__ | compare py:Number.__eq__ )
+        | mapping ( ( c:PyObject_Hash )? py:Number.__hash__ | compare py:Number.__eq__ )
         | ( c:PyObject_GetItem )? py:Number.__getitem__
         | c:PyObject_GetIter py:Number.__iter__
         | py:Number.__next__,Number.__enter__,Number.__exit__,Number.__call__ )

@@ -170,7 +170,7 @@ CASES: dict[str, tuple[str, Row]] = {
         Row(0, RowKind.NONE),
     ),
     "no rule: rbp saved at a place that moves against the CFA": (
-        ".cfi_startproc; .cfi_escape 0x10, 0x06, 0x02, 0x76, 0x08; AT: nop; .cfi_endproc",
+        ".cfi_startproc; .cfi_escape 0x10, 0x06, 0x02, 0x76, 0x18; AT: nop; .cfi_endproc",
         Row(0, RowKind.NONE),
     ),
     "no rule: the return address is elsewhere": (
@@ -184,6 +184,20 @@ CASES: dict[str, tuple[str, Row]] = {
     "no rule: an unknown expression": (
         ".cfi_startproc; .cfi_escape 0x0f, 0x03, 0x77, 0x08, 0x96; AT: nop; .cfi_endproc",
         Row(0, RowKind.NONE),
+    ),
+    "no rule: more behind an expression that is known": (
+        ".cfi_startproc; .cfi_escape 0x0f, 0x06, 0x77, 0x20, 0x06, 0x23, 0x00, 0x96; AT: nop;"
+        ".cfi_endproc",
+        Row(0, RowKind.NONE),
+    ),
+    "*(rsp + 32) + 0": (
+        ".cfi_startproc; .cfi_escape 0x0f, 0x05, 0x77, 0x20, 0x06, 0x23, 0x00; AT: nop;"
+        ".cfi_endproc",
+        Row(0, RowKind.RSP_DEREF, 32),
+    ),
+    "the return address is back after restore": (
+        ".cfi_startproc; .cfi_undefined 16; nop; .cfi_restore 16; AT: nop; .cfi_endproc",
+        Row(0, RowKind.RSP, 8),
     ),
     "no rule: the threshold of no PLT": (
         ".cfi_startproc; .cfi_escape 0x0f, 0x0b, 0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x50, 0x2a, 0x33,"

@@ -76,6 +76,36 @@ TO_16_AND_8 = TO_16 + b"\x44\x0e\x08"
             id="the same start: the longer one",
         ),
         pytest.param(
+            [(0x1000, 32, TO_16), (0x1000, 16, b"")],
+            [rsp(0, 8), rsp(4, 16), none(32)],
+            id="the same start: the longer one, in any order",
+        ),
+        pytest.param(
+            [(0x1000, 32, b"\x50\x0e\x10"), (0x1008, 4, b"")],
+            [rsp(0, 8), none(12)],
+            id="overlap: behind the inner one the outer does not come back",
+        ),
+        pytest.param(
+            [(0x1000, 4, TO_16)],
+            [rsp(0, 8), none(4)],
+            id="a change at its own end is dropped",
+        ),
+        pytest.param(
+            [(0x1FF0, 32, b"\x54\x0e\x10")],
+            [none(0), rsp(0xFF0, 8)],
+            id="a change beyond the end of the code is dropped",
+        ),
+        pytest.param(
+            [(0x1000, 16, b"\x0a" * 64 + b"\x0b" * 64)],
+            [rsp(0, 8), none(16)],
+            id="many states are remembered",
+        ),
+        pytest.param(
+            [(0x1000, 16, b"\x0a" * 65 + b"\x0b" * 65)],
+            [none(0)],
+            id="too many states are remembered: broken",
+        ),
+        pytest.param(
             [(0x1000, 8, b"\x50\x0e\x10")],
             [rsp(0, 8), none(8)],
             id="a change behind its own end is dropped",
@@ -177,6 +207,47 @@ FIRST = fde(len(cie()), 0x1000, 16, b"")
 )
 def test_entries(data: bytes, known: bool) -> None:
     assert any(row.kind is not RowKind.NONE for row in rules(data)) == known
+
+
+def test_restore_goes_back_to_what_the_cie_said() -> None:
+    head = cie(b"\x0c\x07\x08\x90\x01\x86\x02")
+    data = head + fde(len(head), 0x1000, 16, b"\x08\x06\x44\xc6")
+    assert rules(data) == [rsp(0, 8), Row(4, RowKind.RSP, 8, -16), none(16)]
+
+
+def test_advances_count_in_units_of_the_code_alignment() -> None:
+    head = cie().replace(b"\x01\x78\x10", b"\x02\x78\x10")
+    assert rules(head + fde(len(head), 0x1000, 16, TO_16)) == [rsp(0, 8), rsp(8, 16), none(16)]
+
+
+def test_a_signal_frame_beside_a_plain_one_with_the_same_rules() -> None:
+    ucontext = b"\x0c\x07\x08\x90\x01\x10\x10\x03\x77\xa8\x01"  # rip at rsp + 168
+    plain, signal = cie(ucontext), cie(ucontext, augmentation=b"zRS")
+    data = plain + fde(len(plain), 0x1000, 16, b"")
+    at = len(data) + len(signal)
+    body = struct.pack("<IiI", len(signal) + 4, 0x1010 - (SECTION_AT + at + 8), 16) + b"\0"
+    data += signal + entry(body)
+    assert rules(data) == [none(0), Row(16, RowKind.SIGNAL), none(32)]
+
+
+def test_a_personality_and_a_language_area_are_passed_over() -> None:
+    body = b"\x01zPLR\0\x01\x78\x10" + b"\x07" + b"\x9b\1\2\3\4" + b"\x1b" + b"\x1b"
+    head = entry(struct.pack("<I", 0) + body + b"\x0c\x07\x08\x90\x01")
+    start = struct.pack("<IiI", len(head) + 4, 0x1000 - (SECTION_AT + len(head) + 8), 16)
+    assert rules(head + entry(start + b"\x04\x0e\x0f\x0e\x0f" + TO_16)) == [
+        rsp(0, 8),
+        rsp(4, 16),
+        none(16),
+    ]
+
+
+def test_an_augmentation_length_of_two_bytes() -> None:
+    start = struct.pack("<IiI", len(cie()) + 4, 0x1000 - (SECTION_AT + len(cie()) + 8), 16)
+    assert rules(cie() + entry(start + b"\x81\x00\xff" + TO_16)) == [
+        rsp(0, 8),
+        rsp(4, 16),
+        none(16),
+    ]
 
 
 def test_the_page_index_covers_the_code_from_a_page_boundary() -> None:
