@@ -1,59 +1,89 @@
 # Each target does its own set-up on a Debian machine, as root: what is there already is left alone.
 #   make demo    record a small program that mixes Python, C and the kernel, and show where it spent its time
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
-#   make bench   the numbers of docs/benchmarks.md, on this machine
+#   make lint    only lint and types
+#   make bench   what the probe costs, on this machine
 #   make oracle  the trampoline oracle at full length: 100,000 samples per interpreter (about 2 minutes)
+#   make wheel   a wheel with the compiled probe inside, in dist/
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-PROBE_SOURCES := $(wildcard mixstack/bpf/*.c mixstack/bpf/*.h) build_probe.py pyproject.toml
+PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check --no-input
+# What an installation is made from; the rest of the package is used in place.
+PARTS := $(wildcard mixstack/bpf/*.c mixstack/bpf/*.h) build_probe.py pyproject.toml
 
-.PHONY: demo test bench oracle lint setup setup-dev clean
+.PHONY: demo test lint bench oracle wheel setup setup-dev clean
+
+# $(1): Debian packages.
+install = { \
+	echo "installing $(1)"; \
+	log=$$(export DEBIAN_FRONTEND=noninteractive; { \
+		apt-get update -q && apt-get install -y -q --no-install-recommends $(1); } 2>&1) || { \
+		echo "$$log" | tail -n 20 >&2; \
+		echo "make: cannot install $(1): run make as root on Debian, or install it yourself" >&2; \
+		exit 1; }; }
 
 # $(1): a command that must be there; $(2): the Debian packages that bring it.
-need = @command -v $(1) >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; }
+need = @command -v $(1) >/dev/null || $(call install,$(2))
 
 demo: setup
-	@$(PYTHON) examples/demo.py
+	@$(PYTHON) examples/demo.py build/demo
 
-test: setup-dev lint
+test: lint
 	$(PYTHON) -m pytest
 
+lint: setup-dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
 bench: setup-dev
-	$(PYTHON) tests/bench/probe.py
+	$(PYTHON) -m tests.bench.probe
 
 oracle: setup-dev
-	$(PYTHON) tests/bench/trampoline_oracle.py
+	$(PYTHON) -m tests.bench.trampoline_oracle
 
-lint: setup-dev
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+wheel: | $(PYTHON) clang
+	$(PIP) wheel --no-deps --wheel-dir dist .
 
-setup: $(VENV)/installed
+# What it takes to record: the package, and the library that loads the probe.
+setup: $(VENV)/installed | libbpf
 
-setup-dev: $(VENV)/installed-dev
+# What the tests need on top.
+setup-dev: $(VENV)/installed-dev | libbpf
 	$(call need,gcc,gcc libc6-dev)
 	$(call need,gdb,gdb)
 	$(call need,readelf,binutils)
 	$(call need,chromium,chromium)
-	$(call need,npm,nodejs npm)
+	$(call need,node,nodejs)
+	$(call need,npm,npm)
 
-$(VENV)/bin/python:
+.PHONY: clang libbpf
+
+clang:
 	$(call need,python3,python3)
-	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq; apt-get install -y -qq python3-venv >/dev/null; }
-	python3 -m venv $(VENV)
+	@python3 build_probe.py --check || $(call install,clang)
 
-$(VENV)/installed: $(PROBE_SOURCES) | $(VENV)/bin/python
-	@python3 build_probe.py --check 2>/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang >/dev/null; }
-	@ldconfig -p | grep -q libbpf.so.1 || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libbpf1 >/dev/null; }
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e .
+libbpf: | $(PYTHON)
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libbpf.so.1")' 2>/dev/null || $(call install,libbpf1)
+
+$(PYTHON):
+	$(call need,python3,python3)
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || $(call install,python3-venv)
+	@python3 -m venv $(VENV)
+
+$(VENV)/installed: $(PARTS) | $(PYTHON) clang
+	@echo "installing mixstack into $(VENV)"
+	@$(PIP) install -e .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@touch $@
+$(VENV)/installed-dev: $(PARTS) | $(PYTHON) clang
+	@echo "installing mixstack and what its tests need into $(VENV)"
+	@$(PIP) install -e '.[dev]'
+	@touch $(VENV)/installed $@
 
 clean:
-	rm -rf $(VENV) build dist mixstack/bpf/*.o .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist mixstack/bpf/*.o tests/browser/node_modules
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

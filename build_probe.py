@@ -40,10 +40,12 @@ def compile_probe(root: str) -> None:
         )
     # Paths of the machine that builds would end up in the object.
     mapping = f"-ffile-prefix-map={root}=."
-    command = [clang, *FLAGS, mapping, "-c", SOURCE, "-o", OBJECT]
+    new = f"{OBJECT}.{os.getpid()}"  # a recorder that starts meanwhile finds the old one, whole
+    command = [clang, *FLAGS, mapping, "-c", SOURCE, "-o", new]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"mixstack: clang could not compile the probe:\n{done.stderr}")
+        raise SystemExit(f"mixstack: {clang} could not compile the probe:\n{done.stderr}")
+    os.replace(os.path.join(root, new), os.path.join(root, OBJECT))
 
 
 def find_clang() -> str | None:

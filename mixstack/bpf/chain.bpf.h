@@ -6,7 +6,7 @@
 #ifndef MIXSTACK_CHAIN_H
 #define MIXSTACK_CHAIN_H
 
-#include "state.bpf.h"
+#include "tables.bpf.h"
 
 enum { WALK_ON = 0, WALK_DONE = 1 };
 
@@ -171,8 +171,8 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 }
 
 /* The prologue of the evaluator links its record before it fills it, in one 16-byte store (3.11.7,
- * 3.12.1 as GCC compiles them). All through its body the frame that it runs is in a register: a record
- * that is filled names that frame. */
+ * 3.12.1 as GCC compiles them). In its body the frame that it runs is in a register: a record that is
+ * filled names that frame. */
 enum { PROLOGUE_MAX = 256 };
 
 INLINE int in_prologue(const struct ms_state *s)
@@ -186,6 +186,18 @@ INLINE int in_a_register(const struct ms_regs *r, ms_u64 value)
 	       r->bp == value || r->bx == value || r->r11 == value || r->r10 == value ||
 	       r->r9 == value || r->r8 == value || r->ax == value || r->cx == value ||
 	       r->dx == value || r->si == value || r->di == value;
+}
+
+/* Whether the record lies in the leaf's own frame: below its CFA. Without a rule: it may. */
+INLINE int in_leaf(struct ms_state *s, ms_u64 record)
+{
+	ms_u64 row = find_mapping(s, s->ip) ? find_row(s, s->ip) : 0;
+
+	if (row >> 60 == MS_ROW_RSP)
+		return record < s->sp + row_cfa_offset(row);
+	if (row >> 60 == MS_ROW_RBP)
+		return record < s->bp + row_cfa_offset(row);
+	return 1;
 }
 
 /* From the thread state to the newest frame. */
@@ -204,7 +216,7 @@ INLINE int start_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->cframe = start;
 	s->outer_cframe = previous;
 	s->frame = frame;
-	if (in_prologue(s) && !in_a_register(&s->regs, frame))
+	if (in_prologue(s) && in_leaf(s, start) && !in_a_register(&s->regs, frame))
 		return torn(s, sample);
 	return WALK_ON;
 }

@@ -144,6 +144,8 @@ enum ms_row_kind {
 	MS_ROW_ROOT = 6,      /* the return address is undefined: the thread's root */
 	MS_ROW_SIGNAL = 7,    /* rsp points at a ucontext: the interrupted registers are in it */
 	MS_ROW_R10 = 8,       /* CFA = r10 + offset; only in a leaf, where r10 is known */
+	MS_ROW_RSP_DEREF_8 = 9,  /* CFA = *(rsp + offset) + 8: OpenSSL's assembler keeps the old rsp */
+	MS_ROW_RBP_DEREF_8 = 10, /* CFA = *(rbp + offset) + 8 */
 };
 #define MS_RBP_AT_RBP (-2048)
 

@@ -9,8 +9,6 @@
 #include "chain.bpf.h"
 
 enum {
-	MAPPING_STEPS = 13, /* binary search over up to 8,191 mappings */
-	ROW_STEPS = 9,      /* and over up to 257 rows: a page has 256 bytes */
 	FRAME_MAX = 1 << 20, /* a frame pointer further away than this is none */
 
 	/* ucontext of a signal frame (arch/x86: struct sigcontext at 40) */
@@ -18,70 +16,6 @@ enum {
 	SIGNAL_SP = 40 + 15 * 8,
 	SIGNAL_IP = 40 + 16 * 8,
 };
-
-/* The bounds of a binary search live in the state and are read anew in each round: kept in registers,
- * every outcome of every comparison would be a state of its own to the verifier. */
-INLINE int find_mapping(struct ms_state *s, ms_u64 pc)
-{
-	if (s->mapping.start <= pc && pc < s->mapping.end)
-		return 1;
-	FRESH(s->low) = s->process.first_mapping;
-	FRESH(s->high) = s->process.first_mapping + s->process.mappings;
-	NO_UNROLL for (int i = 0; i < MAPPING_STEPS; i++) {
-		ms_u32 low = FRESH(s->low), high = FRESH(s->high), middle = (low + high) / 2;
-		struct ms_mapping *m;
-
-		if (low >= high)
-			break;
-		m = bpf_map_lookup_elem(&ms_mappings, &middle);
-		if (!m)
-			break;
-		if (pc >= m->end) {
-			FRESH(s->low) = middle + 1;
-		} else if (pc < m->start) {
-			FRESH(s->high) = middle;
-		} else {
-			s->mapping = *m;
-			return 1;
-		}
-	}
-	return 0;
-}
-
-/* The row for `pc`, or 0 (which is kind NONE). */
-INLINE ms_u64 find_row(struct ms_state *s, ms_u64 pc)
-{
-	ms_u64 relative = pc - s->mapping.base;
-	ms_u32 index = relative >> MS_PAGE_SHIFT;
-	struct ms_page *page;
-	ms_u32 found;
-	ms_u64 *row;
-
-	if (relative >> 32 || index >= s->mapping.pages)
-		return 0;
-	index += s->mapping.first_page;
-	page = bpf_map_lookup_elem(&ms_pages, &index);
-	if (!page)
-		return 0;
-	FRESH(s->low) = page->row;
-	FRESH(s->high) = page->row + page->rows; /* the answer is in [low, high] */
-	NO_UNROLL for (int i = 0; i < ROW_STEPS; i++) {
-		ms_u32 low = FRESH(s->low), high = FRESH(s->high), middle = (low + high + 1) / 2;
-
-		if (low >= high)
-			break;
-		row = bpf_map_lookup_elem(&ms_rows, &middle);
-		if (!row)
-			return 0;
-		if ((ms_u32)*row <= (ms_u32)relative)
-			FRESH(s->low) = middle;
-		else
-			FRESH(s->high) = middle - 1;
-	}
-	found = FRESH(s->low);
-	row = bpf_map_lookup_elem(&ms_rows, &found);
-	return row ? *row : 0;
-}
 
 /* Read the return address below the CFA, and the saved rbp. Mostly both are in one 16-byte read. */
 INLINE int read_caller(struct ms_state *s, struct ms_unwound *to)
@@ -129,7 +63,7 @@ INLINE int unwind_signal(struct ms_state *s, struct ms_unwound *to)
 /* Follow a row. Returns an end, MS_NATIVE_ROOT with to->step set meaning "go on". */
 INLINE int follow_row(struct ms_state *s, struct ms_unwound *to, ms_u64 row)
 {
-	ms_s64 offset = (ms_s64)(short)(row >> 32) * 8;
+	ms_s64 offset = row_cfa_offset(row);
 	ms_s64 bp = ((ms_s64)(row << 4) >> 52) * 8;
 	ms_u64 saved_at;
 
@@ -143,15 +77,17 @@ INLINE int follow_row(struct ms_state *s, struct ms_unwound *to, ms_u64 row)
 		to->cfa = s->bp + offset;
 		break;
 	case MS_ROW_RBP_DEREF:
+	case MS_ROW_RBP_DEREF_8:
 		if (bpf_probe_read_user(&to->cfa, 8, s->bp + offset))
 			return MS_NATIVE_READ_FAULT;
 		break;
 	case MS_ROW_RSP_DEREF:
+	case MS_ROW_RSP_DEREF_8:
 		if (bpf_probe_read_user(&to->cfa, 8, s->sp + offset))
 			return MS_NATIVE_READ_FAULT;
 		break;
 	case MS_ROW_PLT:
-		to->cfa = s->sp + 8 + ((s->ip & 15) >= (ms_u64)(offset / 8) ? 8 : 0);
+		to->cfa = s->sp + 8 + ((s->ip & 15) >= (row >> 32 & 0xffff) ? 8 : 0);
 		break;
 	case MS_ROW_R10:
 		if (s->step != MS_STEP_LEAF)
@@ -163,6 +99,8 @@ INLINE int follow_row(struct ms_state *s, struct ms_unwound *to, ms_u64 row)
 	default:
 		return MS_NATIVE_NO_RULE;
 	}
+	if (row >> 60 == MS_ROW_RSP_DEREF_8 || row >> 60 == MS_ROW_RBP_DEREF_8)
+		to->cfa += 8;
 	if (to->cfa <= s->sp)
 		return MS_NATIVE_NO_PROGRESS;
 	if (read_caller(s, to))

@@ -54,6 +54,7 @@ class Probe:
         library = Libbpf()
         config = kernel_config(library)
         self._clock: CpuClock | None = None
+        self._memories: list[mmap.mmap] = []
         self._object = BpfObject(library, image)
         try:
             self._object.set_entries("ms_mappings", sizes.mappings)
@@ -101,9 +102,14 @@ class Probe:
             self._clock = None
 
     def close(self) -> None:
-        """Stop, and take the probe out of the kernel."""
+        """Stop, and take the probe out of the kernel; the tables' memory is gone then."""
         self.stop()
         self._ring.close()
+        for view in (self.mappings, self.pages, self.rows):
+            view.release()
+        for memory in self._memories:
+            memory.close()
+        self._memories.clear()
         self._object.close()
 
     def _map_memory(self, name: str, size: int) -> memoryview:
@@ -111,4 +117,5 @@ class Probe:
         memory = mmap.mmap(
             self._object.map_fd(name), pages, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
         )
+        self._memories.append(memory)
         return memoryview(memory)[:size]

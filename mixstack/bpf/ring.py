@@ -54,11 +54,12 @@ class Ring:
         unpack = _HEAD.unpack_from
         while at < end:
             offset = at & mask
-            length, _, kind, record_flags = unpack(data, offset)
-            if length & _BUSY:  # being written on another CPU; it and what follows stay for later
+            marked, _, kind, record_flags = unpack(data, offset)
+            if marked & _BUSY:  # being written on another CPU; it and what follows stay for later
                 break
+            length = marked & ~_DISCARD
             at += (length + _RECORD_HEAD + 7) & ~7
-            if length & _DISCARD:
+            if marked & _DISCARD:
                 continue
             start = offset + _RECORD_HEAD
             if kind == Record.SAMPLE:

@@ -64,6 +64,8 @@ class RowKind(enum.IntEnum):
     ROOT = 6
     SIGNAL = 7
     R10 = 8
+    RSP_DEREF_8 = 9
+    RBP_DEREF_8 = 10
 
 
 class MappingKind(enum.IntEnum):

@@ -74,7 +74,7 @@ def splice(stack: RawStack, is_evaluator: IsEvaluator | None = None) -> MergedSt
     items = _assemble(stack, placing)
     return MergedStack(
         items=items,
-        fit=_fit(stack, extents, placing, items),
+        fit=_fit(stack, extents, placing, items, is_evaluator or _nothing_known),
         native_truncated=stack.native_end in _NATIVE_LIMITS,
         python_truncated=stack.chain_end in _CHAIN_LIMITS,
     )
@@ -238,7 +238,27 @@ def _chain_mark(end: ChainEnd) -> list[MarkItem]:
     return []
 
 
-def _fit(stack: RawStack, extents: _Extents, placing: _Placing, items: Sequence[Item]) -> Fit:
+def _tells_all(stack: RawStack, placing: _Placing, is_evaluator: IsEvaluator) -> bool:
+    """Whether a chain whose newest record was skipped still has every evaluator but the newest.
+
+    The way around a half written record leads through memory that may be left over from an
+    earlier call: what it leads to is sound (its markers are in place), but may not be all.
+    """
+    if not stack.torn:
+        return True
+    held = set(placing.slots.values())
+    return bool(held) and not any(
+        is_evaluator(frame) for i, frame in enumerate(stack.native[:-1]) if i not in held
+    )
+
+
+def _fit(
+    stack: RawStack,
+    extents: _Extents,
+    placing: _Placing,
+    items: Sequence[Item],
+    is_evaluator: IsEvaluator,
+) -> Fit:
     if not stack.native:
         has_python = any(isinstance(item, PythonItem) for item in items)
         return Fit.PYTHON_ONLY if has_python else Fit.PARTIAL
@@ -250,6 +270,7 @@ def _fit(stack: RawStack, extents: _Extents, placing: _Placing, items: Sequence[
         and len(placing.slots) == len(stack.segments)
         and all(segment.marker is not None for segment in stack.segments)
         and resynced.issubset(placing.slots.values())
+        and _tells_all(stack, placing, is_evaluator)
     )
     if not all_right:
         return Fit.PARTIAL

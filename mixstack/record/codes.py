@@ -76,8 +76,12 @@ def _text(string: CodeString) -> str | None:
     return _decode(ctypes.string_at(at, string.bytes), string.kind)
 
 
-def _decode(data: bytes, kind: int) -> str:
-    return data.decode(_WIDTHS[kind], "surrogatepass" if kind > 1 else "strict")
+def _decode(data: bytes, kind: int) -> str | None:
+    """The characters; None if there is one that is none: memory that is no str any more."""
+    try:
+        return data.decode(_WIDTHS[kind], "surrogatepass" if kind > 1 else "strict")
+    except UnicodeDecodeError:
+        return None
 
 
 def _read_text(address: int, layout: Layout, read: ReadMemory) -> str | None:
@@ -91,12 +95,7 @@ def _read_text(address: int, layout: Layout, read: ReadMemory) -> str | None:
         return None
     start = layout.string_ascii_data if state & 64 else layout.string_compact_data
     data = read(address + start, length * kind) if length else b""
-    if data is None:
-        return None
-    try:
-        return _decode(data, kind)
-    except UnicodeDecodeError:
-        return None
+    return _decode(data, kind) if data is not None else None
 
 
 def _read_bytes(address: int, read: ReadMemory) -> bytes | None:

@@ -40,7 +40,7 @@ def files_of_command(command: str) -> list[str]:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return [path]
-    found = {os.path.realpath(os.fsdecode(name)) for name in _LISTED.findall(listing)}
+    found = {os.path.realpath(os.fsdecode(name)) for name in (loader, *_LISTED.findall(listing))}
     return [path, *sorted(found)]
 
 

@@ -36,17 +36,19 @@ _SHARED = stat.S_IWGRP | stat.S_IWOTH
 def load_table(elf: Elf, cache_dir: str | None) -> UnwindTable:
     """The unwind table of a file, from `cache_dir` if it is there, else compiled and left there.
 
-    Without a build-id or a folder, or if the folder is not this user's own, it is compiled each
-    time. A cache that cannot be read or written is no error. Raises BadElf as `compile_table` does.
+    A file without a build-id is known by its digest alone. Without a folder, or if the folder is
+    not this user's own, it is compiled each time. A cache that cannot be read or written is no error. Raises BadElf as `compile_table` does.
     """
-    build_id = elf.build_id
-    if cache_dir is None or not build_id or len(build_id) > _BUILD_ID_MAX:
+    if cache_dir is None:
         return compile_table(elf)
     with _own_folder(cache_dir) as folder:
         if folder is None:
             return compile_table(elf)
-        name = f"{build_id}.unwind"
         source = _digest(elf)
+        build_id = elf.build_id
+        if not build_id or len(build_id) > _BUILD_ID_MAX:
+            build_id = source.hex()
+        name = f"{build_id}.unwind"
         table = _decode(_read(folder, name), source)
         if table is None:
             table = compile_table(elf)

@@ -13,7 +13,7 @@ from .entries import read_entries
 from .instructions import Interpreter
 from .rows import KIND_SHIFT, PC_MASK, UnwindTable, index_pages
 
-COMPILER_VERSION = 1
+COMPILER_VERSION = 2
 """Counts up whenever the same file would give other rows or pages."""
 
 _CODE_MAX = 1 << 30  # bytes from the first to the last instruction of a file: none comes near

@@ -33,7 +33,12 @@ _REMEMBERED_MAX = 256  # bytes of instructions: longer ones hardly ever come twi
 
 _NO_REGISTER = -1  # the CFA is an expression, or nothing has been said of it yet
 _LINEAR = {RSP: RowKind.RSP, RBP: RowKind.RBP, R10: RowKind.R10}  # register + offset
-_DEREF = {(RSP, 0): RowKind.RSP_DEREF, (RBP, 0): RowKind.RBP_DEREF}  # *(register + offset) + that
+_DEREF = {  # *(register + offset) + addend
+    (RSP, 0): RowKind.RSP_DEREF,
+    (RBP, 0): RowKind.RBP_DEREF,
+    (RSP, 8): RowKind.RSP_DEREF_8,
+    (RBP, 8): RowKind.RBP_DEREF_8,
+}
 
 
 class State(NamedTuple):

@@ -52,9 +52,14 @@ def _one_recording(
         key = id(stack.full)  # equal stacks are one object, and the capture keeps them alive
         if key not in compared:
             named = dict(zip(stack.merged.items, stack.full, strict=True))
-            compared[key] = compare(stack.merged.items, perf_map, named.__getitem__)
+            compared[key] = compare(
+                stack.merged.items, perf_map, named.__getitem__, inlines_init=build.minor == (3, 13)
+            )
             if any(compared[key][outcome] for outcome in WRONG):
-                print(f"WRONG: {compared[key]}\n{show(stack.full)}", flush=True)
+                found = {outcome.name: n for outcome, n in compared[key].items()}
+                print(
+                    f"WRONG, fit {stack.merged.fit.value}: {found}\n{show(stack.full)}", flush=True
+                )
         outcomes += compared[key]
         fits[stack.merged.fit.value] += 1
 

@@ -310,7 +310,8 @@ def test_the_old_recording_is_kept(python: str, tmp_path: Path) -> None:
 )
 def test_without_privileges(owner: Callable[[], None] | None, code: int, tmp_path: Path) -> None:
     """Root without any capability: an ordinary user, who can still read this interpreter."""
-    target = subprocess.Popen(["sleep", "60"], preexec_fn=owner)
+    target = subprocess.Popen([*UNPRIVILEGED, "sleep", "60"], preexec_fn=owner)
+    until(lambda: Path(f"/proc/{target.pid}/comm").read_text() == "sleep\n")
     try:
         done = subprocess.run(
             [

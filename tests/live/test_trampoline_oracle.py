@@ -32,11 +32,13 @@ from .trampoline import WRONG, Outcome, PerfMap, compare, path_of
 RATE_HZ = 4999
 SECONDS = 1.5
 
-MAP = PerfMap("1000 10 py::f:a.py\n1010 10 py::g:a.py\n1020 10 py::h:my file.py\n")
+MAP = PerfMap(
+    "1000 10 py::f:a.py\n1010 10 py::g:a.py\n1020 10 py::h:my file.py\n1030 10 py::A.__del__:a.py\n"
+)
 
 
 def _stub(letter: str) -> NativeItem:
-    address = {"f": 0x1000, "g": 0x1010, "h": 0x1020}[letter]
+    address = {"f": 0x1000, "g": 0x1010, "h": 0x1020, "d": 0x1030}[letter]
     return NativeItem(NativeFrame(address + 9, 0, Step.CALLER), evaluator=False)
 
 
@@ -44,7 +46,7 @@ def _items(text: str) -> list[Item]:
     """`F` a trampoline of f, `e` an evaluator, `f` its frame, `.` other C, `?` frames missing."""
     made: list[Item] = []
     for letter in text:
-        if letter in "FGH":
+        if letter in "FGHD":
             made.append(_stub(letter.lower()))
         elif letter in "fgh":
             made.append(PythonItem(PythonFrame(CodeKey(ord(letter), 0), 0)))
@@ -67,7 +69,8 @@ def _name(item: PythonItem) -> Frame:
         pytest.param("Heh", {Outcome.AGREES: 1}, id="a blank in the file's name"),
         pytest.param("Fef.G", {Outcome.AGREES: 1, Outcome.INNERMOST_EMPTY: 1}, id="in the stub"),
         pytest.param("Fef.Ge", {Outcome.AGREES: 1, Outcome.INNERMOST_EMPTY: 1}, id="entering"),
-        pytest.param("Fe..Geg", {Outcome.EMPTY: 1, Outcome.AGREES: 1}, id="lost further out"),
+        pytest.param("Fe..Geg", {Outcome.LOST: 1, Outcome.AGREES: 1}, id="lost further out"),
+        pytest.param("Fe..De", {Outcome.FINALIZING: 1, Outcome.INNERMOST_EMPTY: 1}, id="__del__"),
         pytest.param("Feg.Gef", {Outcome.DISAGREES: 2}, id="exchanged"),
         pytest.param(
             "Fefg.Ge", {Outcome.DISAGREES: 1, Outcome.INNERMOST_EMPTY: 1}, id="too far out"
@@ -79,7 +82,7 @@ def _name(item: PythonItem) -> Frame:
     ],
 )
 def test_the_oracle_itself(stack: str, outcomes: dict[Outcome, int]) -> None:
-    assert compare(_items(stack), MAP, _name) == outcomes
+    assert compare(_items(stack), MAP, _name, inlines_init=False) == outcomes
 
 
 @pytest.mark.live
@@ -96,10 +99,12 @@ def test_every_frame_is_the_one_its_trampoline_names(build: Build, tmp_path: Pat
     for stack in stacks(capture):
         samples += 1
         named = dict(zip(stack.merged.items, stack.full, strict=True))
-        found = compare(stack.merged.items, perf_map, named.__getitem__)
+        found = compare(
+            stack.merged.items, perf_map, named.__getitem__, inlines_init=build.minor == (3, 13)
+        )
         assert not any(found[wrong] for wrong in WRONG), f"{found}\n{show(stack.full)}"
         outcomes += found
     assert samples > 0.3 * RATE_HZ * SECONDS
     compared = outcomes.total() - outcomes[Outcome.NOT_COMPARED]
-    assert outcomes[Outcome.AGREES] > 0.97 * outcomes.total()
+    assert outcomes[Outcome.AGREES] > 0.9 * outcomes.total(), outcomes
     assert compared > 0.999 * outcomes.total(), outcomes

@@ -11,6 +11,7 @@ import enum
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,14 +22,16 @@ class Outcome(enum.Enum):
     """What became of one trampoline in one sample; every other Python frame is `NO_TRAMPOLINE`."""
 
     AGREES = "the evaluator inside holds the frame that the trampoline names"
+    INLINED_INIT = "it agrees, and the evaluator went on into __init__ by itself, as 3.13 does"
     INNERMOST_EMPTY = "the innermost evaluator is entering or leaving, and holds no frame"
-    EMPTY = "an evaluator further out holds no frame: it runs a finalizer on its way out"
+    FINALIZING = "an evaluator further out has left its frame, and runs a finalizer on its way out"
+    LOST = "an evaluator further out holds no frame, and runs something else"
     DISAGREES = "the frames are not the one that the trampoline names"
     NO_TRAMPOLINE = "Python frames without a trampoline outside of them"
     NOT_COMPARED = "native frames are missing, so the trampoline was not seen"
 
 
-WRONG = (Outcome.DISAGREES, Outcome.NO_TRAMPOLINE)
+WRONG = (Outcome.DISAGREES, Outcome.NO_TRAMPOLINE, Outcome.LOST)
 
 
 class PerfMap:
@@ -61,24 +64,42 @@ class Call(NamedTuple):
     trampoline: str | None
     frames: tuple[PythonItem, ...]
     after_gap: bool
-    innermost: bool
 
 
 def compare(
-    items: Sequence[Item], perf_map: PerfMap, name: Callable[[PythonItem], Frame]
+    items: Sequence[Item],
+    perf_map: PerfMap,
+    name: Callable[[PythonItem], Frame],
+    *,
+    inlines_init: bool,
 ) -> Counter[Outcome]:
     """How the trampolines of one joined stack (outermost first) agree with its Python frames."""
-    return Counter(_outcome(call, name) for call in _calls(items, perf_map))
+    calls = list(_calls(items, perf_map))
+    return Counter(
+        _outcome(call, inner, name, inlines_init)
+        for call, inner in zip_longest(calls, calls[1:])
+        if call is not None
+    )
 
 
-def _outcome(call: Call, name: Callable[[PythonItem], Frame]) -> Outcome:
+def _outcome(
+    call: Call, inner: Call | None, name: Callable[[PythonItem], Frame], inlines_init: bool
+) -> Outcome:
     if call.trampoline is None:
         return Outcome.NOT_COMPARED if call.after_gap else Outcome.NO_TRAMPOLINE
     if not call.frames:
-        return Outcome.INNERMOST_EMPTY if call.innermost else Outcome.EMPTY
-    frames = [name(item) for item in call.frames]
-    named = [f"py::{frame.name}:{frame.file}" for frame in frames]
-    return Outcome.AGREES if named == [call.trampoline] else Outcome.DISAGREES
+        if inner is None:
+            return Outcome.INNERMOST_EMPTY
+        finalizing = inner.trampoline is not None and ".__del__:" in inner.trampoline
+        return Outcome.FINALIZING if finalizing else Outcome.LOST
+    first, *further = (name(item) for item in call.frames)
+    if f"py::{first.name}:{first.file}" != call.trampoline:
+        return Outcome.DISAGREES
+    if not further:
+        return Outcome.AGREES
+    # CALL_ALLOC_AND_ENTER_INIT of 3.13 does not ask whether calls are to go through trampolines
+    inlined = inlines_init and all(frame.name.endswith(".__init__") for frame in further)
+    return Outcome.INLINED_INIT if inlined else Outcome.DISAGREES
 
 
 def _calls(items: Sequence[Item], perf_map: PerfMap) -> Iterator[Call]:
@@ -96,9 +117,9 @@ def _calls(items: Sequence[Item], perf_map: PerfMap) -> Iterator[Call]:
             # a new trampoline, or an evaluator that was reached without one, ends the call before
             if found is not None or (item.evaluator and (frames or gap)):
                 if trampoline is not None or frames:
-                    yield Call(trampoline, tuple(frames), after_gap, innermost=False)
+                    yield Call(trampoline, tuple(frames), after_gap)
                 trampoline, frames, after_gap, gap = found, [], gap, False
         else:
             assert isinstance(item, KernelItem)
     if trampoline is not None or frames:
-        yield Call(trampoline, tuple(frames), after_gap, innermost=True)
+        yield Call(trampoline, tuple(frames), after_gap)

@@ -81,7 +81,7 @@ def true_stack(rng: Random, *, resync: bool = True) -> Truth:
         segments=tuple(segments),
         chain_end=ChainEnd.ROOT,
         stack_pointer=address,
-        torn=rng.random() < 0.1,
+        torn=bool(segments) and rng.random() < 0.1,
         end_pc=None,
     )
     return Truth(raw, tuple(items), _true_fit(raw))

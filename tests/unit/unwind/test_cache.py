@@ -69,13 +69,15 @@ def test_without_a_folder_it_is_compiled(compiled: list[str]) -> None:
 
 
 @pytest.mark.parametrize("build_id", [None, b"", bytes(200)], ids=["none", "empty", "absurd"])
-def test_without_a_usable_build_id_it_is_not_kept(
+def test_without_a_usable_build_id_the_digest_is_its_name(
     folder: str, compiled: list[str], build_id: bytes | None
 ) -> None:
-    load_table(elf(build_id=build_id), folder)
-    load_table(elf(build_id=build_id), folder)
+    first = load_table(elf(build_id=build_id), folder)
+    assert load_table(elf(build_id=build_id), folder) == first
+    assert compiled == ["case"]
+    load_table(elf(b"\x44\x0e\x20", build_id=build_id), folder)
     assert compiled == ["case", "case"]
-    assert not os.path.exists(folder)
+    assert len(os.listdir(folder)) == 2
 
 
 def test_a_stolen_build_id_does_not_bring_other_rules(folder: str, compiled: list[str]) -> None:

@@ -223,15 +223,15 @@ def test_advances_count_in_units_of_the_code_alignment() -> None:
 def test_a_signal_frame_beside_a_plain_one_with_the_same_rules() -> None:
     ucontext = b"\x0c\x07\x08\x90\x01\x10\x10\x03\x77\xa8\x01"  # rip at rsp + 168
     plain, signal = cie(ucontext), cie(ucontext, augmentation=b"zRS")
-    data = plain + fde(len(plain), 0x1000, 16, b"")
+    data = plain + fde(len(plain), 0x1000, 16, b"\x44")
     at = len(data) + len(signal)
-    body = struct.pack("<IiI", len(signal) + 4, 0x1010 - (SECTION_AT + at + 8), 16) + b"\0"
+    body = struct.pack("<IiI", len(signal) + 4, 0x1010 - (SECTION_AT + at + 8), 16) + b"\0\x44"
     data += signal + entry(body)
     assert rules(data) == [none(0), Row(16, RowKind.SIGNAL), none(32)]
 
 
 def test_a_personality_and_a_language_area_are_passed_over() -> None:
-    body = b"\x01zPLR\0\x01\x78\x10" + b"\x07" + b"\x9b\1\2\3\4" + b"\x1b" + b"\x1b"
+    body = b"\x01zPLR\0\x01\x78\x10" + b"\x07" + b"\x9b\1\2\3\4" + b"\xff" + b"\x1b"
     head = entry(struct.pack("<I", 0) + body + b"\x0c\x07\x08\x90\x01")
     start = struct.pack("<IiI", len(head) + 4, 0x1000 - (SECTION_AT + len(head) + 8), 16)
     assert rules(head + entry(start + b"\x04\x0e\x0f\x0e\x0f" + TO_16)) == [

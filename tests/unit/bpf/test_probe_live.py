@@ -1,0 +1,200 @@
+"""The probe in the real kernel, without an interpreter: it loads, samples, counts, and leaves."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mixstack.bpf import perf, wire
+from mixstack.bpf.kernel_types import kernel_config
+from mixstack.bpf.libbpf import BpfObject, Libbpf
+from mixstack.bpf.perf import cpus_in, online_cpus, possible_cpus
+from mixstack.bpf.privileges import effective_capabilities, missing_capabilities
+from mixstack.bpf.probe import Probe, Sizes
+from mixstack.bpf.wire import Counter, Record, SampleHead
+from mixstack.errors import ProbeRejected
+
+SIZES = Sizes(mappings=64, pages=1 << 12, rows=1 << 12, ring_bytes=1 << 20)
+RATE_HZ = 499
+
+
+@pytest.mark.parametrize(
+    ("listing", "cpus"),
+    [
+        ("0", [0]),
+        ("0\n", [0]),
+        ("0-3", [0, 1, 2, 3]),
+        ("0-1,4-5\n", [0, 1, 4, 5]),
+        ("3,7,9-10", [3, 7, 9, 10]),
+        ("\n", []),
+    ],
+)
+def test_a_cpu_list(listing: str, cpus: list[int]) -> None:
+    assert cpus_in(listing) == cpus
+
+
+def test_the_cpus_of_this_machine() -> None:
+    assert len(online_cpus()) == os.sysconf("SC_NPROCESSORS_ONLN")
+    assert possible_cpus() >= os.sysconf("SC_NPROCESSORS_CONF")
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "period_ns"), [(1, 1_000_000_000), (99, 10_101_010), (999, 1_001_001)]
+)
+def test_the_period(monkeypatch: pytest.MonkeyPatch, rate_hz: int, period_ns: int) -> None:
+    monkeypatch.setattr(perf, "online_cpus", list)
+    assert perf.CpuClock(-1, rate_hz).period_ns == period_ns
+
+
+def _permitted() -> None:
+    missing = missing_capabilities(effective_capabilities())
+    if missing and not os.environ.get("MIXSTACK_REQUIRE_ALL"):
+        pytest.skip(f"loading BPF programs needs {' and '.join(missing)}")
+
+
+@pytest.fixture
+def probe() -> Iterator[Probe]:
+    _permitted()
+    loaded = Probe(SIZES)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture
+def busy() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) as child:
+        yield child
+        child.kill()
+
+
+@pytest.mark.live
+def test_the_tables_are_as_large_as_asked_and_writable(probe: Probe) -> None:
+    assert len(probe.mappings) == SIZES.mappings * ctypes.sizeof(wire.MappingEntry)
+    assert len(probe.pages) == SIZES.pages * ctypes.sizeof(wire.PageEntry)
+    assert len(probe.rows) == SIZES.rows * 8
+    probe.rows[-8:] = b"12345678"
+    assert bytes(probe.rows[-8:]) == b"12345678"
+
+
+@pytest.mark.live
+def test_a_busy_process_is_sampled_at_the_rate(
+    probe: Probe, busy: subprocess.Popen[bytes]
+) -> None:
+    probe.set_process(busy.pid, wire.ProcessEntry())
+    probe.start(RATE_HZ)
+    before = _cpu_s(busy.pid)
+    samples = b""
+    while _cpu_s(busy.pid) - before < 0.4:
+        time.sleep(0.05)
+        samples += probe.drain().samples
+    used = _cpu_s(busy.pid) - before
+    probe.stop()
+    samples += probe.drain().samples
+    heads = list(_heads(samples))
+    assert len(heads) == probe.total(Counter.SAMPLES)
+    assert probe.total(Counter.LOST) == 0
+    # A clock tick is 10 ms: the CPU time is known to about 5 %.
+    assert len(heads) == pytest.approx(used * RATE_HZ, rel=0.2)
+    for head in heads:
+        assert (head.pid, head.tid) == (busy.pid, busy.pid)
+        assert head.chain_end == 1  # NOT_PYTHON: no layout was given
+        assert head.n_native <= 1  # no mapping was given
+    times = [head.time_ns for head in heads]
+    assert times == sorted(times)
+    assert abs(times[-1] - time.monotonic_ns()) < 10**9
+
+
+@pytest.mark.live
+def test_only_processes_that_are_set_are_sampled(
+    probe: Probe, busy: subprocess.Popen[bytes]
+) -> None:
+    probe.start(RATE_HZ)
+    probe.set_process(busy.pid, wire.ProcessEntry())
+    _until(lambda: probe.total(Counter.SAMPLES) > 0)
+    probe.remove_process(busy.pid)
+    probe.remove_process(busy.pid)  # a second time is no error
+    time.sleep(0.02)
+    count = probe.total(Counter.SAMPLES)
+    time.sleep(0.1)
+    assert probe.total(Counter.SAMPLES) == count
+
+
+@pytest.mark.live
+def test_a_full_ring_is_counted(busy: subprocess.Popen[bytes]) -> None:
+    _permitted()
+    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096))
+    try:
+        probe.set_process(busy.pid, wire.ProcessEntry())
+        probe.start(4999)
+        _until(lambda: probe.total(Counter.LOST) > 10)
+        probe.stop()
+        kept = len(list(_heads(probe.drain().samples)))
+        assert kept > 0
+        assert kept + probe.total(Counter.LOST) == probe.total(Counter.SAMPLES)
+    finally:
+        probe.close()
+
+
+@pytest.mark.live
+def test_stopped_and_started_again(probe: Probe, busy: subprocess.Popen[bytes]) -> None:
+    probe.set_process(busy.pid, wire.ProcessEntry())
+    for _ in range(2):
+        before = probe.total(Counter.SAMPLES)
+        probe.start(RATE_HZ)
+        _until(lambda before=before: probe.total(Counter.SAMPLES) > before)  # type: ignore[misc]
+        probe.stop()
+    stopped = probe.total(Counter.SAMPLES)
+    time.sleep(0.05)
+    assert probe.total(Counter.SAMPLES) == stopped
+
+
+@pytest.mark.live
+def test_close_leaves_no_descriptor() -> None:
+    _permitted()
+    before = set(os.listdir("/proc/self/fd"))
+    probe = Probe(SIZES)
+    probe.start(RATE_HZ)
+    assert set(os.listdir("/proc/self/fd")) - before
+    probe.close()
+    assert set(os.listdir("/proc/self/fd")) - before == set()
+
+
+@pytest.mark.live
+def test_the_kernels_offsets_are_plausible() -> None:
+    _permitted()
+    config = kernel_config(Libbpf())
+    assert 0 < config.task_stack < 16384
+    assert 0 < config.task_fsbase < 32768
+    assert config.task_stack % 8 == config.task_fsbase % 8 == 0
+
+
+def test_bytes_that_are_no_object_are_rejected() -> None:
+    with pytest.raises(ProbeRejected):
+        BpfObject(Libbpf(), b"no object file")
+
+
+def _heads(samples: bytes) -> Iterator[SampleHead]:
+    at = 0
+    while at < len(samples):
+        head = SampleHead.from_buffer_copy(samples, at)
+        assert head.record == Record.SAMPLE
+        yield head
+        at += ctypes.sizeof(head) + 8 * head.n_kernel + 16 * (head.n_chain + head.n_native)
+
+
+def _cpu_s(pid: int) -> float:
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def _until(condition: object) -> None:
+    end = time.monotonic() + 5
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)

@@ -1,0 +1,54 @@
+"""The CPU time of a process against what the process says itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixstack.record.cputime import cpu_seconds
+
+
+def test_this_process() -> None:
+    before = sum(os.times()[:2])
+    found = cpu_seconds(os.getpid())
+    after = sum(os.times()[:2])
+    assert found is not None
+    assert before - 0.02 <= found <= after + 0.02
+
+
+def test_a_name_with_brackets_and_spaces(tmp_path: Path) -> None:
+    odd = tmp_path / "a) 1 2 (b"
+    odd.symlink_to(shutil.which("cat") or "/bin/cat")
+    with subprocess.Popen([odd], stdin=subprocess.PIPE) as child:
+        assert cpu_seconds(child.pid) == pytest.approx(0, abs=0.5)
+        child.kill()
+
+
+def test_all_threads_count() -> None:
+    script = (
+        "import hashlib, threading, time\n"
+        "def work():\n"
+        "    while time.thread_time() < 0.15: hashlib.sha256(bytes(1 << 20))\n"
+        "threads = [threading.Thread(target=work) for _ in range(2)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "print(time.process_time(), flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        told = float(child.stdout.readline())
+        assert told >= 0.3
+        assert cpu_seconds(child.pid) == pytest.approx(told, abs=0.05)
+        child.kill()
+
+
+def test_a_process_that_is_gone() -> None:
+    with subprocess.Popen(["true"]) as child:
+        child.wait()
+    assert cpu_seconds(child.pid) is None
