@@ -13,8 +13,6 @@ from array import array
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# --- what the probe saw -----------------------------------------------------------------------
-
 
 class NativeEnd(enum.IntEnum):
     """Why the native walk stopped, at the outer end; values are `enum ms_native_end`."""
@@ -129,9 +127,6 @@ class Sample(NamedTuple):
     cpu: int
     thread_name: str
     stack: RawStack
-
-
-# --- what is known per file, per process ------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +260,6 @@ class Footer:
     exit_status: int | None = None
 
 
-# --- what comes out of the join ---------------------------------------------------------------
-
-
 class Fit(enum.Enum):
     """How well the two stacks of a sample joined."""
 
@@ -325,9 +317,6 @@ class MergedStack(NamedTuple):
     fit: Fit
     native_truncated: bool
     python_truncated: bool
-
-
-# --- what people look at ----------------------------------------------------------------------
 
 
 class FrameKind(enum.Enum):

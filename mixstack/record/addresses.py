@@ -45,15 +45,18 @@ class AddressBook:
         new_kernel = self._new_kernel - self._kernel
         self._native |= new_native
         self._kernel |= new_kernel
-        self._new_native.clear()
         self._new_kernel.clear()
-        self._write_native(new_native, follower)
+        # What lies in no known module may do so in a moment: asked again next time.
+        self._new_native = self._write_native(new_native, follower)
+        self._native -= self._new_native
         if new_kernel:
             fresh = set(kernel_symbols(new_kernel)) - self._written
             self._written |= fresh
             self._writer.add_kernel_symbols(sorted(fresh, key=lambda s: s.start))
 
-    def _write_native(self, tagged: set[int], follower: Follower) -> None:
+    def _write_native(self, tagged: set[int], follower: Follower) -> set[int]:
+        """Write the symbols of these addresses; returns those that lie in no known module."""
+        homeless: set[int] = set()
         by_module: dict[int, set[int]] = defaultdict(set)
         modules: dict[int, LoadedModule] = {}
         for pc in tagged:
@@ -65,6 +68,8 @@ class AddressBook:
                 loaded, vaddr = found
                 modules[loaded.module.id] = loaded
                 by_module[loaded.module.id].add(vaddr)
+            else:
+                homeless.add(pc)
         for module_id, vaddrs in sorted(by_module.items()):
             loaded = modules[module_id]
             if loaded.path is not None:
@@ -76,6 +81,7 @@ class AddressBook:
             fresh = set(symbols) - self._written
             self._written |= fresh
             self._writer.add_symbols(sorted(fresh, key=lambda s: s.start))
+        return homeless
 
 
 def _bodies(words: memoryview[int]) -> Iterator[tuple[int, int, int, int]]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from mixstack.bpf import wire
 from mixstack.bpf.probe import Probe
+from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
 from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
 from mixstack.record.tables import Placed, TableSpace
@@ -60,6 +61,7 @@ class Follower:
         self._mappings: tuple[Mapping, ...] = ()
         self._starts: list[int] = []
         self._modules: dict[int, LoadedModule] = {}
+        self._unread: list[MapLine] = []
         self._arenas: dict[int, Placed | None] = {}  # by size: all arenas hold the same stubs
         self._entry = wire.ProcessEntry()
         self._interpreter: FoundInterpreter | None = None
@@ -88,19 +90,34 @@ class Follower:
         exe = self.process.exe_identity()
         if exe is None:
             return
-        if exe != self._exe:
-            self._after_exec(exe)
+        if exe != self._exe and not self._after_exec(exe):
+            return
         lines = self.process.executable_maps()[:MAPPINGS_MAX]
         changed = lines != self._lines
         if not lines or not (changed or self._interpreter_is_pending()):
             return
         if changed:
             self._changed_at = now
-        self._lines = lines
+            self._unread = self._files_to_read(lines)
         before = self._interpreter
-        self._find_interpreter(lines)
+        self._find_interpreter()
         if changed or before != self._interpreter:
             self._publish(lines)
+
+    @property
+    def busy(self) -> bool:
+        """Whether files wait to be read by `read_next`."""
+        return bool(self._unread)
+
+    def read_next(self) -> None:
+        """Read one more of the files that were mapped lately, and tell the probe.
+
+        One at a time: a large library takes a second, and the samples meanwhile want to be drained
+        and have use for the tables that are ready.
+        """
+        if self._unread:
+            self._registry.find(self.process, self._unread.pop())
+            self._publish(self._lines)
 
     def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
         """The module that is mapped at an address, and the address as the file counts it."""
@@ -112,22 +129,45 @@ class Follower:
         return (loaded, address - mapping.load_bias) if loaded is not None else None
 
     def finish(self) -> None:
-        """Say what was never settled: a process in which no interpreter was found."""
+        """Say what was never settled: unread files, a process without an interpreter."""
+        while self._unread:
+            self.read_next()
         if self._recorded is None:
             self._record(Process(self.process.pid, self.process.command, None, "it ended too soon"))
 
-    def _after_exec(self, exe: tuple[int, int, str]) -> None:
+    def _after_exec(self, exe: tuple[int, int, str]) -> bool:
+        """Forget the program that was; False if the process is gone."""
         # The probe must not walk the new program with the old one's tables.
         self._probe.remove_process(self.process.pid)
+        try:
+            self.process = TargetProcess.open(self.process.pid)
+        except MixstackError:
+            return False
         self._exe = exe
         self._execs += 1
         self._interpreter = None
         self._recorded = None
         self._changed_at = time.monotonic()
-        self.process = TargetProcess.open(self.process.pid)
         self._entry = wire.ProcessEntry(slot=self._execs % 1024)
         self._lines = ()
         self._unwatched_since = time.monotonic()
+        return True
+
+    def _files_to_read(self, lines: tuple[MapLine, ...]) -> list[MapLine]:
+        """Files that are mapped and not read yet, the largest first (the last is read next).
+
+        A program that has just begun is not sampled before its files are read: they are, here.
+        """
+        new = {(m.device, m.inode): m for m in lines if not self._registry.knows(m)}
+        sizes = {
+            key: sum(m.end - m.start for m in lines if (m.device, m.inode) == key) for key in new
+        }
+        unread = [new[key] for key in sorted(new, key=lambda key: -sizes[key])]
+        if not self._lines:
+            for line in unread:
+                self._registry.find(self.process, line)
+            return []
+        return unread
 
     def _interpreter_is_pending(self) -> bool:
         found = self._interpreter
@@ -135,7 +175,7 @@ class Follower:
             return self.settling
         return not found.ready or (found.tss_slot_offset is None and self.settling)
 
-    def _find_interpreter(self, lines: tuple[MapLine, ...]) -> None:
+    def _find_interpreter(self) -> None:
         found = find_interpreter(self.process, self.process.maps())
         pid, command = self.process.pid, self.process.command
         if isinstance(found, NotSupported):
@@ -178,6 +218,7 @@ class Follower:
             mapping, entry = self._describe(line)
             mappings.append(mapping)
             entries += bytes(entry)
+        self._lines = lines
         self._probe.mappings[first * _ENTRY : first * _ENTRY + len(entries)] = entries
         self._entry.first_mapping = first
         self._entry.mappings = len(lines)
@@ -185,9 +226,10 @@ class Follower:
         self._end_gap()
         self._mappings = tuple(mappings)
         self._starts = [m.start for m in mappings]
-        self._listener.mappings(
-            MappingSnapshot(self.process.pid, time.monotonic_ns(), self._mappings)
-        )
+        if not self._unread:  # else the same mappings are told again, with their modules
+            self._listener.mappings(
+                MappingSnapshot(self.process.pid, time.monotonic_ns(), self._mappings)
+            )
 
     def _end_gap(self) -> None:
         """From now on samples are taken; say so if they were not for a while."""
@@ -203,7 +245,8 @@ class Follower:
 
     def _describe(self, line: MapLine) -> tuple[Mapping, wire.MappingEntry]:
         """A mapping as the capture and as the probe know it."""
-        loaded = self._registry.find(self.process, line)
+        known = self._registry.knows(line)
+        loaded = self._registry.find(self.process, line) if known else None
         bias = loaded.bias(line) if loaded is not None else None
         if loaded is None or bias is None:
             return self._describe_anonymous(line)

@@ -53,11 +53,8 @@ class ModuleRegistry:
 
     def find(self, process: TargetProcess, line: MapLine) -> LoadedModule | None:
         """The module behind a mapping; None without a file, or if it is no ELF."""
-        if line.path == VDSO:
-            key = (0, 0, VDSO)
-        elif line.file_path is not None:
-            key = (line.device, line.inode, line.file_path)
-        else:
+        key = _key(line)
+        if key is None:
             return None
         if key not in self._known:
             self._known[key] = (
@@ -66,6 +63,11 @@ class ModuleRegistry:
                 else self._load_file(process.open_path(line), line.file_path or line.path)
             )
         return self._known[key]
+
+    def knows(self, line: MapLine) -> bool:
+        """Whether `find` answers at once."""
+        key = _key(line)
+        return key is None or key in self._known
 
     def preload(self, path: str) -> None:
         """Read a file that is about to be mapped by this path; one that cannot be is no error."""
@@ -136,3 +138,12 @@ class ModuleRegistry:
         self._count += 1
         self._unannounced.append(module)
         return module
+
+
+def _key(line: MapLine) -> tuple[int, int, str] | None:
+    """What tells files apart; None for memory without a file."""
+    if line.path == VDSO:
+        return 0, 0, VDSO
+    if line.file_path is None:
+        return None
+    return line.device, line.inode, line.file_path

@@ -151,12 +151,15 @@ class _Session:
         poll.register(self._interrupted.fd, select.POLLIN)
         while True:
             wait = _SETTLING_S if self._follower.settling else _DRAIN_S
+            if self._follower.busy:
+                wait = 0.0
             now = time.monotonic()
             if end is not None:
                 wait = min(wait, max(0.0, end - now))
             ready = [fd for fd, _ in poll.poll(wait * 1000)]
             flags = self._drain()
             self._follower.refresh(asked=bool(flags & SampleFlag.NEW_MAPPING))
+            self._follower.read_next()
             now = time.monotonic()
             if now - flushed >= _FLUSH_S or ready:
                 self._flush()

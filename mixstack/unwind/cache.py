@@ -37,7 +37,8 @@ def load_table(elf: Elf, cache_dir: str | None) -> UnwindTable:
     """The unwind table of a file, from `cache_dir` if it is there, else compiled and left there.
 
     A file without a build-id is known by its digest alone. Without a folder, or if the folder is
-    not this user's own, it is compiled each time. A cache that cannot be read or written is no error. Raises BadElf as `compile_table` does.
+    not this user's own, it is compiled each time. A cache that cannot be read or written is no
+    error. Raises BadElf as `compile_table` does.
     """
     if cache_dir is None:
         return compile_table(elf)

@@ -163,9 +163,6 @@ def calls(source: Source) -> Iterator[tuple[str, int]]:
             yield ast.unparse(node.func), node.lineno
 
 
-# --- arrows -----------------------------------------------------------------------------------
-
-
 @EACH_MODULE
 def test_imports_follow_the_arrows(source: Source) -> None:
     allowed = ARROWS[source.part] | {source.part}
@@ -227,9 +224,6 @@ def test_the_command_line_loads_a_stage_only_when_it_is_asked_for() -> None:
     }
 
 
-# --- purity -----------------------------------------------------------------------------------
-
-
 def _is_pure(source: Source) -> bool:
     named = source.part in PURE or source.name in PURE
     return named and source.name not in IMPURE
@@ -286,9 +280,6 @@ def test_the_environment_is_read_in_three_places() -> None:
     assert found == READS_THE_ENVIRONMENT
 
 
-# --- form -------------------------------------------------------------------------------------
-
-
 @EACH_MODULE
 def test_a_module_has_one_purpose_and_says_which(source: Source) -> None:
     lines = len(source.path.read_text().splitlines())
@@ -305,7 +296,8 @@ SELF_EVIDENT = 8  # lines: below, the name of a function says it all
 def test_what_is_public_has_a_docstring(source: Source) -> None:
     if source.name == "errors":
         return  # its tree, at the top, describes each class
-    for owner in [source.tree, *(n for n in ast.walk(source.tree) if isinstance(n, ast.ClassDef))]:
+    classes = (node for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef))
+    for owner in [source.tree, *(c for c in classes if not c.name.startswith("_"))]:
         for node in ast.iter_child_nodes(owner):
             if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
                 continue

@@ -1,8 +1,11 @@
 """qsort of the C library with a Python comparison: out through libffi, and in again through it.
 
+libffi enters a callback through a few generated instructions, of which there is no unwind table.
+
 out = ( c:@_ctypes* )+ ( c:@libffi* )+
 back = ( c:@libffi* )+ ( c:@_ctypes* )+
 stack = root py:work out ( c:@libc.so*,qsort*,msort* )+ back py:compare
+      | root py:work mark:gap c:*
 """
 
 import ctypes

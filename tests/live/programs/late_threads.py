@@ -10,6 +10,7 @@ stack = root ( py:threading.py:*,_weakrefset.py:* )+
       | thread py:spin
       | pthread
       | pthread py:threading.py:Thread._bootstrap ( py:threading.py:*,_weakrefset.py:* )*
+        ( ( c:PyObject_GetAttr,_PyObject_G* )+ py:threading.py:Thread.daemon )?
 """
 
 import threading

@@ -32,7 +32,7 @@ def test_missing_capabilities(effective: int, missing: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "mask"),
     [
-        pytest.param("CapPrm:\t0000000000000001\nCapEff:\t000001ffffffffff\n", (1 << 41) - 1, id="root"),
+        pytest.param("CapPrm:\t01\nCapEff:\t000001ffffffffff\n", (1 << 41) - 1, id="root"),
         pytest.param("CapEff:\t0000000000000000\nCapBnd:\t000001ffffffffff\n", 0, id="a user"),
         pytest.param("Name:\tpython\n", 0, id="no such line"),
     ],
@@ -85,7 +85,9 @@ ROOT = (1 << 41) - 1
             "seccomp",
             id="a filter",
         ),
-        pytest.param(ROOT, {}, "although the capabilities are there", "seccomp", id="no securityfs"),
+        pytest.param(
+            ROOT, {}, "although the capabilities are there", "seccomp", id="no securityfs"
+        ),
     ],
 )
 def test_a_refusal_names_what_is_in_the_way(

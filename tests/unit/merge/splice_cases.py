@@ -87,6 +87,15 @@ CASES = [
         evaluators="C",
     ),
     case(
+        "torn: the skipped one may be next to the top",
+        "root@900 A@800 C@750 B@600",
+        "760:main",
+        "root A* main C B",
+        PARTIAL,
+        torn=True,
+        evaluators="C",
+    ),
+    case(
         "not torn: an evaluator further out without segment may have none",
         "root@900 A@800 C@750 sort@700 B@600",
         "760:main",

@@ -1,4 +1,4 @@
-"""Code objects from the wire: whole records, cut ones, reused memory; real interpreters at the end."""
+"""Code objects from the wire: whole records, cut ones, reused memory, real interpreters."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ int main(void)
 	ms_u64 code[OBJECT_MAX / 8];
 	struct ms_layout layout;
 
-	while (fread(code, sizeof(code), 1, stdin) == 1 && fread(&layout, sizeof(layout), 1, stdin) == 1)
+	while (fread(code, sizeof(code), 1, stdin) && fread(&layout, sizeof(layout), 1, stdin))
 		printf("%u\\n", fingerprint(code, &layout));
 	return 0;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,7 +121,12 @@ def test_a_command_that_cannot_start(
 def test_the_program_inherits_no_descriptor_of_ours(tmp_path: Path) -> None:
     told = tmp_path / "told"
     given = {fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_inherited(fd)}
-    launched = Launched(("sh", "-c", f"ls /proc/$$/fd > {told}"))
+    script = (
+        "import os, sys\n"
+        "found = [n for n in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + n)]\n"
+        "open(sys.argv[1], 'w').write(' '.join(found))"
+    )
+    launched = Launched((sys.executable, "-S", "-c", script, str(told)))
     launched.go()
     assert launched.wait() == 0
     assert set(map(int, told.read_text().split())) == given

@@ -173,7 +173,9 @@ def test_a_table_that_does_not_fit_is_counted(registry: ModuleRegistry, tmp_path
 def test_a_preloaded_file_is_the_mapped_one(
     registry: ModuleRegistry, process: TargetProcess
 ) -> None:
-    lines = [line for line in process.executable_maps() if line.path == os.path.realpath(sys.executable)]
+    lines = [
+        line for line in process.executable_maps() if line.path == os.path.realpath(sys.executable)
+    ]
     lines += [line for line in process.executable_maps() if "libc.so" in line.path]
     for line in lines:
         registry.preload(line.path)

@@ -1,4 +1,4 @@
-"""Functions by the unwind index; the oracles are readelf's FDEs and the symbols of real libraries."""
+"""Functions by the unwind index; the oracles are readelf and the symbols of real libraries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def _libraries() -> dict[str, str]:
     found = {"libz": _library("libz.so.1*"), "libcrypto": _library("libcrypto.so.3*")}
     for build in all_builds():
         if build.minor >= (3, 11):
-            shared = sorted((Path(build.executable).parent.parent / "lib").glob("libpython3.*.so.1*"))
+            shared = sorted(
+                (Path(build.executable).parent.parent / "lib").glob("libpython3.*.so.1*")
+            )
             found["libpython"] = build.executable if build.static else str(shared[-1])
     return {name: path for name, path in found.items() if path is not None}
 
@@ -100,7 +102,7 @@ def test_any_address(path: str) -> None:
 
 @cache
 def _small() -> tuple[bytes, int, int, int]:
-    """The bytes of libz, where its index lies in the file, how long that is, and a known address."""
+    """The bytes of libz, offset and size of its index in the file, and a known address."""
     path = LIBRARIES.get("libz")
     if path is None:
         pytest.skip("libz is not installed")

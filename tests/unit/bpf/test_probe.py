@@ -83,9 +83,7 @@ def test_the_tables_are_as_large_as_asked_and_writable(probe: Probe) -> None:
 
 
 @pytest.mark.live
-def test_a_busy_process_is_sampled_at_the_rate(
-    probe: Probe, busy: subprocess.Popen[bytes]
-) -> None:
+def test_a_busy_process_is_sampled_at_the_rate(probe: Probe, busy: subprocess.Popen[bytes]) -> None:
     probe.set_process(busy.pid, wire.ProcessEntry())
     probe.start(RATE_HZ)
     before = _cpu_s(busy.pid)

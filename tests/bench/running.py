@@ -1,0 +1,107 @@
+"""Targets, recorders and peers as processes; each is ended by its own pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.live.harness import MIXSTACK, Target, environment, running
+
+TARGET: Final = Path(__file__).parent / "target.py"
+_POLL_S: Final = 0.02
+
+
+@contextmanager
+def target(python: str, shape: str, depth: int = 0, *options: str) -> Iterator[Target]:
+    """A target of that shape, once it is ready."""
+    with running([python, *options, TARGET, shape, str(depth)]) as started:
+        yield started
+
+
+class Usage(NamedTuple):
+    """What a command took: seconds of wall and CPU time, peak RSS in MB."""
+
+    wall_s: float
+    cpu_s: float
+    rss_mb: float
+
+
+def run(command: Sequence[str], **more_environment: str) -> Usage:
+    """Run a command to its end; raises if it fails."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**environment(), **more_environment},
+    )
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stderr.close()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {said.decode(errors='replace')}")
+    return Usage(time.monotonic() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def mixstack(*arguments: str) -> list[str]:
+    return [*MIXSTACK, *arguments]
+
+
+@contextmanager
+def attached(command: Sequence[str], ready: Callable[[], bool]) -> Iterator[subprocess.Popen[bytes]]:
+    """A profiler that records while the block lasts, once `ready` says so."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+    try:
+        end = time.monotonic() + 10
+        while not ready() and process.poll() is None and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        if process.poll() is not None:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        yield process
+    finally:
+        process.send_signal(2)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """A readiness that comes with time: for a profiler that does not tell."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+def py_spy() -> str | None:
+    """py-spy, beside this interpreter or in $PATH."""
+    beside = Path(sys.executable).with_name("py-spy")
+    return str(beside) if beside.exists() else shutil.which("py-spy")
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of a process' first thread."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+def peak_rss_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0

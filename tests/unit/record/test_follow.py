@@ -1,0 +1,353 @@
+"""A real process followed with a probe that only remembers what it is told."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import pytest
+
+from mixstack.bpf.probe import Probe
+from mixstack.bpf.wire import ChainKind, MappingEntry, MappingKind, ProcessEntry
+from mixstack.model import MappingSnapshot, Process
+from mixstack.record import follow
+from mixstack.record.follow import ANONYMOUS, MAPPINGS_MAX, TRAMPOLINE, Follower, Listener
+from mixstack.record.modules import VDSO, ModuleRegistry
+from mixstack.record.tables import TableSpace
+from mixstack.target.process import TargetProcess
+from tests.interpreters import SUPPORTED, Build, all_builds, supported
+
+ENTRY = ctypes.sizeof(MappingEntry)
+OBEY = """
+import ctypes, mmap, os, sys
+print("ready", flush=True)
+for line in sys.stdin:
+    exec(line)
+    print("done", flush=True)
+"""
+ALL = supported(lambda b: True)
+
+
+class Told(NamedTuple):
+    """One call of the probe: the entry's bytes, or None for a removal."""
+
+    pid: int
+    entry: bytes | None
+
+
+class FakeProbe:
+    """The tables' memory, and what was told in order."""
+
+    def __init__(self) -> None:
+        self.mappings = memoryview(bytearray(2 * MAPPINGS_MAX * ENTRY))
+        self.pages = memoryview(bytearray(8 << 18))
+        self.rows = memoryview(bytearray(8 << 20))
+        self.told: list[Told] = []
+
+    def set_process(self, pid: int, entry: ProcessEntry) -> None:
+        self.told.append(Told(pid, bytes(entry)))
+
+    def remove_process(self, pid: int) -> None:
+        self.told.append(Told(pid, None))
+
+    @property
+    def entry(self) -> ProcessEntry:
+        """The last one that was set."""
+        data = self.told[-1].entry
+        assert data is not None
+        return ProcessEntry.from_buffer_copy(data)
+
+    @property
+    def entries(self) -> list[MappingEntry]:
+        """The mappings that the probe searches now."""
+        first, count = self.entry.first_mapping, self.entry.mappings
+        data = self.mappings[first * ENTRY : (first + count) * ENTRY]
+        return [MappingEntry.from_buffer_copy(data, i * ENTRY) for i in range(count)]
+
+
+class Case:
+    """A follower of a process, and all that it said."""
+
+    def __init__(self, pid: int) -> None:
+        self.probe = FakeProbe()
+        self.processes: list[Process] = []
+        self.snapshots: list[MappingSnapshot] = []
+        self.notes: list[str] = []
+        self.follower = Follower(
+            TargetProcess.open(pid),
+            cast(Probe, self.probe),
+            ModuleRegistry(None),
+            TableSpace(self.probe.rows, self.probe.pages),
+            Listener(self.processes.append, self.snapshots.append, self.notes.append),
+        )
+
+    def labels(self) -> list[str | None]:
+        return [m.label for m in self.snapshots[-1].mappings]
+
+
+class Obedient(NamedTuple):
+    """A Python that does what it is told, line by line."""
+
+    child: subprocess.Popen[str]
+
+    def do(self, statement: str) -> None:
+        self.tell(statement)
+        assert self.child.stdout is not None
+        assert self.child.stdout.readline() == "done\n"
+
+    def tell(self, statement: str) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.write(statement + "\n")
+        self.child.stdin.flush()
+
+
+@contextmanager
+def obedient(build: Build, *options: str) -> Iterator[Obedient]:
+    with subprocess.Popen(
+        [build.executable, "-S", *options, "-c", OBEY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            yield Obedient(child)
+        finally:
+            child.kill()
+
+
+def executable_lines(pid: int) -> list[tuple[int, int]]:
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    ranges = (line.split()[0].split("-") for line in lines if "x" in line.split()[1])
+    return [(int(start, 16), int(end, 16)) for start, end in ranges]
+
+
+@pytest.mark.parametrize("build", SUPPORTED)
+def test_the_first_look(build: Build) -> None:
+    with obedient(build) as target:
+        pid = target.child.pid
+        case = Case(pid)
+        case.follower.refresh(asked=True)
+        assert [told.pid for told in case.probe.told] == [pid]
+        entries = case.probe.entries
+        assert [(e.start, e.end) for e in entries] == executable_lines(pid)
+        (snapshot,) = case.snapshots
+        assert [(m.start, m.end) for m in snapshot.mappings] == executable_lines(pid)
+        assert abs(snapshot.time_ns - time.monotonic_ns()) < 10 * 10**9
+        with_table = [e.kind == MappingKind.TABLE for e in entries]
+        assert with_table == [m.module_id is not None for m in snapshot.mappings]
+        assert VDSO in case.labels()
+        (process,) = case.processes
+        assert process.interpreter is not None
+        assert process.interpreter.version == build.version
+        kind = {11: ChainKind.CFRAME, 12: ChainKind.CFRAME_SHIM}.get(build.minor[1], ChainKind.SHIM)
+        assert case.probe.entry.layout.chain_kind == kind
+        assert case.notes == []
+        _text_is_the_evaluators(case)
+
+
+def _text_is_the_evaluators(case: Case) -> None:
+    """The interpreter's text is one that is mapped, and the evaluator is in it."""
+    entry = case.probe.entry
+    interpreter = case.processes[-1].interpreter
+    assert interpreter is not None
+    (mapping,) = [
+        m
+        for m in case.snapshots[-1].mappings
+        if m.start <= entry.code_start and entry.code_end <= m.end
+    ]
+    assert mapping.module_id == interpreter.module_id
+    if interpreter.evaluator is not None:
+        assert entry.evaluator == interpreter.evaluator[0] + mapping.load_bias
+        assert entry.code_start <= entry.evaluator < entry.code_end
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_nothing_new_is_not_published_again(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        for _ in range(3):
+            case.follower.refresh(asked=True)
+        assert len(case.probe.told) == len(case.snapshots) == len(case.processes) == 1
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_a_library_that_is_loaded_later(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        before = case.probe.entry
+        half = bytes(case.probe.mappings[before.first_mapping * ENTRY :][: before.mappings * ENTRY])
+        target.do("ctypes.CDLL('libutil.so.1'); import _json; print(end='')")
+        case.follower.refresh(asked=True)
+        entry = case.probe.entry
+        assert entry.mappings > before.mappings
+        # The probe searches the old half until the entry is switched: it must not change.
+        assert entry.first_mapping != before.first_mapping
+        first = before.first_mapping * ENTRY
+        assert bytes(case.probe.mappings[first : first + len(half)]) == half
+        assert [(e.start, e.end) for e in case.probe.entries] == executable_lines(target.child.pid)
+        assert len(case.processes) == 1
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_the_tables_lie_where_the_mappings_say(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        with_table = [e for e in case.probe.entries if e.kind == MappingKind.TABLE]
+        assert len(with_table) > 3
+        for entry in with_table:
+            loaded = case.follower.module_at(entry.start)
+            assert loaded is not None
+            table = loaded[0].table
+            assert table is not None
+            assert entry.pages == len(table.pages) // 8
+            first_row = int.from_bytes(case.probe.pages[entry.first_page * 8 :][:4], "little")
+            rows = case.probe.rows[first_row * 8 :][: len(table.rows)]
+            assert bytes(rows) == table.rows
+            # The file's own address of the mapping's start, by the probe's base and by ours.
+            assert entry.start - entry.base + table.base == loaded[1]
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_module_at(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        assert case.follower.module_at(0x1000) is None
+        target.do("kept = mmap.mmap(-1, 4096, 0x22, 7)")
+        case.follower.refresh(asked=True)
+        for mapping in case.snapshots[-1].mappings:
+            for address in (mapping.start, mapping.end - 1):
+                found = case.follower.module_at(address)
+                if mapping.module_id is None:
+                    assert found is None
+                else:
+                    assert found is not None
+                    assert found[0].module.id == mapping.module_id
+                    assert found[1] == address - mapping.load_bias
+        assert case.follower.module_at(0) is None
+        assert case.follower.module_at((1 << 64) - 1) is None
+
+
+@pytest.mark.parametrize("build", supported(lambda b: b.trampoline))
+def test_trampolines_are_told_from_other_anonymous_memory(build: Build) -> None:
+    with obedient(build, "-X", "perf") as target:
+        try:
+            target.do("kept = mmap.mmap(-1, 8192, 0x22, 7)")
+            case = Case(target.child.pid)
+            case.follower.refresh(asked=True)
+            kinds = dict(zip(case.labels(), (e.kind for e in case.probe.entries), strict=True))
+            assert kinds[TRAMPOLINE] == MappingKind.TABLE
+            assert kinds[ANONYMOUS] == MappingKind.NO_TABLE
+        finally:
+            Path(f"/tmp/perf-{target.child.pid}.map").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("build", supported(lambda b: b.minor == (3, 12)))
+def test_another_interpreter_after_an_exec(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = next(b for b in all_builds() if b.minor == (3, 11))
+    monkeypatch.setattr(follow, "_GAP_WORTH_SAYING_S", 0.0)
+    with obedient(build) as target:
+        pid = target.child.pid
+        case = Case(pid)
+        case.follower.refresh(asked=True)
+        slot = case.probe.entry.slot
+        target.tell(f"os.execv({other.executable!r}, [{other.executable!r}, '-S', '-c', {OBEY!r}])")
+        assert target.child.stdout is not None
+        assert target.child.stdout.readline() == "ready\n"
+        case.follower.refresh(asked=True)
+        set_first, removed, set_again = case.probe.told
+        assert set_first.entry is not None
+        assert removed == Told(pid, None)
+        assert set_again.entry is not None
+        assert case.probe.entry.layout.chain_kind == ChainKind.CFRAME
+        assert case.probe.entry.slot != slot
+        assert [p.interpreter and p.interpreter.version for p in case.processes] == [
+            build.version,
+            other.version,
+        ]
+        assert "were not recorded" in case.notes[0]
+        assert case.follower.layout is not None
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_a_program_that_is_no_python_after_an_exec(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        target.tell("os.execvp('sleep', ['sleep', '60'])")
+        _until(lambda: Path(f"/proc/{target.child.pid}/exe").resolve().name != "python3.13")
+        _until(lambda: len(executable_lines(target.child.pid)) > 2)
+        case.follower.refresh(asked=True)
+        assert case.follower.layout is None
+        assert case.probe.entry.layout.chain_kind == ChainKind.NONE
+        assert case.probe.entry.code_type == 0
+        case.follower.finish()
+        last = case.processes[-1]
+        assert (last.command, last.interpreter) == (("sleep", "60"), None)
+        assert last.note
+        assert case.notes == [
+            f"process {target.child.pid}: {last.note}; only native stacks are recorded"
+        ]
+        case.follower.finish()
+        assert len(case.notes) == 1
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_a_settled_process_is_looked_at_only_when_asked(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "SETTLED_AFTER_S", 0.0)
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        assert not case.follower.settling
+        monkeypatch.setattr(follow, "_REREAD_S", 1000.0)
+        target.do("kept = mmap.mmap(-1, 4096, 0x22, 7)")
+        case.follower.refresh(asked=False)
+        assert len(case.snapshots) == 1
+        case.follower.refresh(asked=True)
+        assert len(case.snapshots) == 2
+        target.do("more = mmap.mmap(-1, 8192, 0x22, 7)")
+        monkeypatch.setattr(follow, "_REREAD_S", 0.0)
+        case.follower.refresh(asked=False)
+        assert len(case.snapshots) == 3
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_a_process_that_is_gone(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        target.child.kill()
+        target.child.wait()
+        case.follower.refresh(asked=True)
+        assert (case.probe.told, case.snapshots, case.processes) == ([], [], [])
+        case.follower.finish()
+        (process,) = case.processes
+        assert process.interpreter is None
+        assert process.note == "it ended too soon"
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_more_mappings_than_the_probe_holds(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "MAPPINGS_MAX", 3)
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        assert [(e.start, e.end) for e in case.probe.entries] == executable_lines(target.child.pid)[
+            :3
+        ]
+
+
+def _until(condition: object) -> None:
+    end = time.monotonic() + 10
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
