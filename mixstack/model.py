@@ -105,7 +105,7 @@ class RawStack(NamedTuple):
     kernel: kernel addresses; native: user frames; segments: the interpreter's; all outermost first.
     stack_pointer: the user stack pointer at the leaf (None without user registers).
     torn: the newest evaluator's record was half written and was skipped.
-    end_pc: the address at which the native walk stopped for want of a rule or mapping, else None.
+    end_pc: where the native walk died last, of any cause, even if it was re-synced; else None.
     """
 
     kernel: tuple[int, ...]

@@ -263,14 +263,15 @@ int send_codes(struct bpf_perf_event_data *ctx)
 
 	if (!s || !sample || !out)
 		return 0;
-	NO_UNROLL for (ms_u32 i = 0; i < CODES_PER_SAMPLE; i++) {
+	NO_UNROLL for (ms_u32 i = 0; i < CODES_PER_CALL; i++) {
 		ms_u32 next = FRESH(s->next_new);
 
 		if (next >= s->n_new)
-			break;
+			return 0;
 		s->next_new = next + 1;
 		send_code(s, out, sample->head.pid, s->new_code[next & (CODES_PER_SAMPLE - 1)]);
 	}
+	bpf_tail_call(ctx, &ms_programs, PROGRAM_CODES);
 	return 0;
 }
 

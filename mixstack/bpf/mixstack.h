@@ -63,9 +63,10 @@ enum ms_chain_entry {
 #define MS_ADDRESS_MASK 0x00ffffffffffffffULL
 
 enum ms_sample_flag {
-	MS_SAMPLE_TORN = 1,       /* the newest evaluator's record was half written; skipped */
-	MS_SAMPLE_KERNEL = 2,     /* the thread was in the kernel */
-	MS_SAMPLE_NEW_MAPPING = 4 /* a pc fell into no known mapping: user space must look again */
+	MS_SAMPLE_TORN = 1,        /* the newest evaluator's record was half written; skipped */
+	MS_SAMPLE_KERNEL = 2,      /* the thread was in the kernel */
+	MS_SAMPLE_NEW_MAPPING = 4, /* a pc fell into no known mapping: user space must look again */
+	MS_SAMPLE_NO_TABLE = 8     /* the table of the mapping at end_pc is missing: read it next */
 };
 
 /* A sample: this head, then n_kernel x u64, then n_chain x ms_python, then n_native x ms_native;
@@ -84,7 +85,7 @@ struct ms_sample {
 	ms_u8 chain_end;  /* enum ms_chain_end */
 	ms_u32 reserved;
 	ms_u64 sp;     /* user stack pointer at the leaf, or 0 */
-	ms_u64 end_pc; /* where the native walk stopped, or 0 */
+	ms_u64 end_pc; /* where the native walk died last, even if it was re-synced; or 0 */
 	char comm[16];
 };
 

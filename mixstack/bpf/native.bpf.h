@@ -193,6 +193,9 @@ INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 wh
 	ms_u32 step = s->step;
 
 	s->dirty = 1;
+	sample->head.end_pc = ip;
+	if (why == MS_NATIVE_NO_TABLE)
+		sample->head.flags |= MS_SAMPLE_NO_TABLE;
 	if (marker > s->sp && learned && learned->cfa_from_marker) {
 		to->cfa = marker + learned->cfa_from_marker;
 		to->bp_offset = learned->rbp_from_cfa;
@@ -211,7 +214,6 @@ INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 wh
 	}
 	append_native(s, sample, ip, step, s->sp);
 	sample->head.native_end = why;
-	sample->head.end_pc = ip;
 	return WALK_DONE;
 }
 

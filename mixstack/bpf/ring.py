@@ -11,21 +11,27 @@ import mmap
 import struct
 from typing import NamedTuple
 
-from mixstack.bpf.wire import Record
+from mixstack.bpf.wire import Record, SampleFlag, SampleHead
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
 _HEAD = struct.Struct("<IIII")  # length, unused, then the record's own first words: kind, flags
 _RECORD_HEAD = 8
+_END_PC = struct.Struct("<Q")
+_END_PC_AT = SampleHead.end_pc.offset
 
 
 class Drained(NamedTuple):
-    """Sample records back to back, code records, and the flags of all samples, or-ed."""
+    """Sample records back to back, code records, and what the samples want of us.
+
+    flags: of all samples, or-ed; without_table: addresses in mappings whose table is missing.
+    """
 
     samples: bytes
     sample_count: int
     codes: list[bytes]
     flags: int
+    without_table: frozenset[int]
 
 
 class Ring:
@@ -51,6 +57,7 @@ class Ring:
         samples: list[memoryview] = []
         codes: list[bytes] = []
         flags = 0
+        without_table: set[int] = set()
         unpack = _HEAD.unpack_from
         while at < end:
             offset = at & mask
@@ -65,9 +72,11 @@ class Ring:
             if kind == Record.SAMPLE:
                 samples.append(data[start : start + length])
                 flags |= record_flags
+                if record_flags & SampleFlag.NO_TABLE:
+                    without_table.update(_END_PC.unpack_from(data, start + _END_PC_AT))
             else:
                 codes.append(bytes(data[start : start + length]))
-        out = Drained(b"".join(samples), len(samples), codes, flags)
+        out = Drained(b"".join(samples), len(samples), codes, flags, frozenset(without_table))
         self._ours[0] = at  # only now may the probe write there again
         return out
 

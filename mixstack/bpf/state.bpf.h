@@ -17,7 +17,9 @@ enum {
 	/* Work done per program; what is left is for the next tail call (the kernel allows 33). */
 	CHAIN_PER_CALL = 64,
 	NATIVE_PER_CALL = 16,
-	CODES_PER_SAMPLE = 8,
+	CODES_PER_CALL = 8,
+
+	CODES_PER_SAMPLE = 64, /* newly seen; more than that are sent with the next sample */
 
 	SEEN_SLOTS = 65536,
 };

@@ -50,6 +50,7 @@ class SampleFlag(enum.IntFlag):
     TORN = 1
     KERNEL = 2
     NEW_MAPPING = 4
+    NO_TABLE = 8
 
 
 class RowKind(enum.IntEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -109,15 +109,22 @@ class Follower:
         """Whether files wait to be read by `read_next`."""
         return bool(self._unread)
 
-    def read_next(self) -> None:
+    def read_next(self, wanted: Collection[int] = ()) -> None:
         """Read one more of the files that were mapped lately, and tell the probe.
 
         One at a time: a large library takes a second, and the samples meanwhile want to be drained
-        and have use for the tables that are ready.
+        and have use for the tables that are ready. `wanted`: addresses at which a walk died for
+        want of a table; their files come first.
         """
-        if self._unread:
-            self._registry.find(self.process, self._unread.pop())
-            self._publish(self._lines)
+        if not self._unread:
+            return
+        chosen = next(
+            (m for m in self._unread if any(m.start <= pc < m.end for pc in wanted)),
+            self._unread[-1],
+        )
+        self._unread.remove(chosen)
+        self._registry.find(self.process, chosen)
+        self._publish(self._lines)
 
     def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
         """The module that is mapped at an address, and the address as the file counts it."""

@@ -14,6 +14,7 @@ from typing import Final
 import mixstack
 from mixstack.bpf.perf import online_cpus
 from mixstack.bpf.probe import Probe, Sizes
+from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import Counter, SampleFlag
 from mixstack.capture.writer import CaptureWriter
 from mixstack.errors import NoSuchProcess
@@ -157,9 +158,9 @@ class _Session:
             if end is not None:
                 wait = min(wait, max(0.0, end - now))
             ready = [fd for fd, _ in poll.poll(wait * 1000)]
-            flags = self._drain()
-            self._follower.refresh(asked=bool(flags & SampleFlag.NEW_MAPPING))
-            self._follower.read_next()
+            drained = self._drain()
+            self._follower.refresh(asked=bool(drained.flags & SampleFlag.NEW_MAPPING))
+            self._follower.read_next(drained.without_table)
             now = time.monotonic()
             if now - flushed >= _FLUSH_S or ready:
                 self._flush()
@@ -179,8 +180,8 @@ class _Session:
             if end is not None and now >= end:
                 return "duration"
 
-    def _drain(self) -> int:
-        """Move what the probe has into the capture; returns the samples' flags, or-ed."""
+    def _drain(self) -> Drained:
+        """Move what the probe has into the capture."""
         drained = self._probe.drain()
         if drained.samples:
             self._samples += drained.sample_count
@@ -195,7 +196,7 @@ class _Session:
                 self._writer.add_codes([code])
             else:
                 self._unreadable += 1
-        return drained.flags
+        return drained
 
     def _flush(self) -> None:
         self._cpu_s = cpu_seconds(self._follower.process.pid) or self._cpu_s

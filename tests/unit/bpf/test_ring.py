@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixstack.bpf.ring import Drained, Ring
-from mixstack.bpf.wire import Record
+from mixstack.bpf.wire import Record, SampleFlag, SampleHead
 
 SIZE = 4096
 BUSY, DISCARD = 1 << 31, 1 << 30
-NOTHING = Drained(b"", 0, [], 0)
+NOTHING = Drained(b"", 0, [], 0, frozenset())
 
 
 class Producer:
@@ -99,7 +99,9 @@ def test_samples_come_back_to_back_and_codes_apart(producer: Producer, ring: Rin
     producer.put(sample(2, 3, flags=4))
     assert ring.fill == pytest.approx((40 + 24 + 32) / SIZE)
     drained = ring.drain()
-    assert drained == Drained(sample(3, 1, 1) + sample(2, 3, 4), 2, [code(5, 2)], 1 | 4)
+    assert drained == Drained(
+        sample(3, 1, 1) + sample(2, 3, 4), 2, [code(5, 2)], 1 | 4, frozenset()
+    )
     assert producer.consumed == producer.end
     assert ring.drain() == NOTHING
 
@@ -128,7 +130,14 @@ def test_a_discarded_record_is_skipped(producer: Producer, ring: Ring) -> None:
     producer.put(sample(1, 1, flags=1))
     producer.put(sample(5, 2, flags=2), DISCARD)
     producer.put(sample(1, 3))
-    assert ring.drain() == Drained(sample(1, 1, 1) + sample(1, 3), 2, [], 1)
+    assert ring.drain() == Drained(sample(1, 1, 1) + sample(1, 3), 2, [], 1, frozenset())
+
+
+def test_where_a_table_is_missing_is_told(producer: Producer, ring: Ring) -> None:
+    for flags, end_pc in ((SampleFlag.NO_TABLE, 0x7F00), (SampleFlag.KERNEL, 0x8F00)):
+        head = SampleHead(record=Record.SAMPLE, flags=flags, end_pc=end_pc)
+        producer.put(bytes(head))
+    assert ring.drain().without_table == {0x7F00}
 
 
 def test_what_was_drained_stays_when_the_ring_goes_on(producer: Producer, ring: Ring) -> None:

@@ -1,0 +1,158 @@
+"""How long `mixstack merge` takes, on captures of a known shape that are written here."""
+
+from __future__ import annotations
+
+import random
+import struct
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from mixstack.capture.writer import CaptureWriter
+from mixstack.model import (
+    ChainEnd,
+    Code,
+    CodeKey,
+    Footer,
+    Interpreter,
+    KernelSymbol,
+    Losses,
+    Mapping,
+    MappingSnapshot,
+    Module,
+    NativeEnd,
+    NativeFrame,
+    Process,
+    PythonFrame,
+    RawStack,
+    Recording,
+    Sample,
+    Segment,
+    Step,
+    Symbol,
+)
+from tests.encode import encode_sample
+
+from .report import Section, spread
+from .running import mixstack, run
+
+GOAL_S: Final = 5.0
+GOAL_MB: Final = 400
+DISTINCT: Final = 20_000
+_PID: Final = 4242
+_CODES: Final = 2000
+_FUNCTIONS: Final = 3000
+_LIBPYTHON: Final = 0x7F10_0000_0000
+_LIBRARY: Final = 0x7F20_0000_0000
+_FUNCTION_SIZE: Final = 0x100
+_TIME_AT: Final = 8  # of `time_ns` in struct ms_sample
+_THREADS: Final = 8
+_EVALUATORS: Final = 3
+
+
+def stack(chance: random.Random) -> RawStack:
+    """40 frames: three evaluators with six Python frames each, C between and below them."""
+    native: list[NativeFrame] = []
+    segments: list[Segment] = []
+    top = 0x7FFD_0000_0000
+    for _ in range(_EVALUATORS):
+        for _ in range(6):
+            native.append(NativeFrame(_native_pc(chance), top, Step.CALLER))
+            top -= 0x60
+        native.append(NativeFrame(_LIBPYTHON + 0x44, top, Step.CALLER))
+        top -= 0x200
+        frames = tuple(_python_frame(chance) for _ in range(6))
+        segments.append(Segment(top + 0x40, frames))
+    native.append(NativeFrame(_native_pc(chance), top, Step.LEAF))
+    return RawStack(
+        (), tuple(native), NativeEnd.ROOT, tuple(segments), ChainEnd.ROOT, top - 0x40, False, None
+    )
+
+
+def _native_pc(chance: random.Random) -> int:
+    return _LIBRARY + chance.randrange(_FUNCTIONS) * _FUNCTION_SIZE + chance.randrange(4, 0xF0)
+
+
+def _python_frame(chance: random.Random) -> PythonFrame:
+    number = chance.randrange(_CODES)
+    return PythonFrame(_key(number), 2 * chance.randrange(20))
+
+
+def _key(number: int) -> CodeKey:
+    return CodeKey(0x5500_0000_0000 + number * 0x200, number * 2654435761 % (1 << 32))
+
+
+def write_capture(path: Path, samples: int) -> None:
+    """A recording at 999 Hz of eight threads; every stack is as likely as every other."""
+    chance = random.Random(1)
+    records = [
+        bytearray(encode_sample(Sample(0, _PID, _PID + i % _THREADS, 0, "worker", stack(chance))))
+        for i in range(DISTINCT)
+    ]
+    recording = Recording(
+        "0.1.0", ("python", "app.py"), 999, "cpu-clock", 0, 0, "machine", "6.1", "x86_64", 8
+    )
+    writer = CaptureWriter(str(path), recording)
+    writer.add_modules([Module(0, "/lib/libpython.so", None), Module(1, "/lib/lib.so", None)])
+    writer.add_processes(
+        [Process(_PID, ("python", "app.py"), Interpreter((3, 12, 1), 0, (0x40, 0x1000)))]
+    )
+    size = _FUNCTIONS * _FUNCTION_SIZE
+    mappings = (
+        Mapping(_LIBPYTHON, _LIBPYTHON + 0x1000, _LIBPYTHON, 0, None),
+        Mapping(_LIBRARY, _LIBRARY + size, _LIBRARY, 1, None),
+    )
+    writer.add_mappings(MappingSnapshot(_PID, 0, mappings))
+    writer.add_symbols([Symbol(0, 0x40, 0x1000, "_PyEval_EvalFrameDefault")])
+    writer.add_symbols(
+        Symbol(1, i * _FUNCTION_SIZE, (i + 1) * _FUNCTION_SIZE, f"function_{i}")
+        for i in range(_FUNCTIONS)
+    )
+    writer.add_kernel_symbols([KernelSymbol(1 << 63, (1 << 63) + 1, "entry", None)])
+    table = bytes(0x80 | 0x58 | 0 if i % 2 else 0x80 for i in range(2))
+    writer.add_codes(
+        Code(_PID, _key(i), f"f{i}", f"Class{i % 97}.f{i}", f"/app/m{i % 211}.py", i, table)
+        for i in range(_CODES)
+    )
+    pack_time = struct.Struct("<Q").pack_into
+    now = 0
+    for _ in range(0, samples, 1000):
+        now += 1
+        batch = bytearray()
+        for at in range(min(1000, samples)):
+            record = records[chance.randrange(DISTINCT)]
+            pack_time(record, _TIME_AT, now * 1_001_001_000 // _THREADS + at * 1_001_001 // _THREADS)
+            batch += record
+        writer.add_samples(batch)
+    writer.close(Footer(now * 1_001_001_000 // _THREADS, samples, Losses(), "duration"))
+
+
+def section(counts: tuple[int, ...], *, repeats: int) -> Section:
+    out = Section(
+        "Merge",
+        ("samples", "format", "seconds", "goal", "peak RSS", "goal", "capture"),
+        f"A synthetic capture: {DISTINCT:,} distinct stacks of 40 frames in any order, "
+        f"{_THREADS} threads.",
+    )
+    with tempfile.TemporaryDirectory() as name:
+        for count in counts:
+            path = Path(name) / "out.data"
+            path.unlink(missing_ok=True)
+            write_capture(path, count)
+            for format_ in ("speedscope", "collapsed"):
+                command = mixstack("merge", "-f", format_, "-o", f"{name}/out", str(path))
+                used = [run(command) for _ in range(repeats if count < 1_000_000 else 1)]
+                seconds = spread(u.wall_s for u in used)
+                rss = max(u.rss_mb for u in used)
+                what = f"merge of {count:,} samples, {format_}"
+                large = count >= 1_000_000
+                out.add(
+                    f"{count:,}",
+                    format_,
+                    seconds.show(" s", 1) + f", CPU {min(u.cpu_s for u in used):.1f} s",
+                    out.goal(what, seconds.median, GOAL_S, " s", 1) if large else "",
+                    f"{rss:.0f} MB",
+                    out.goal(f"{what}, peak RSS", rss, GOAL_MB, " MB", 0) if large else "",
+                    f"{path.stat().st_size / count:.0f} B/sample",
+                )
+    return out
