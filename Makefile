@@ -2,7 +2,7 @@
 #   make demo    record a small program that mixes Python, C and the kernel, and show where it spent its time
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
 #   make lint    only lint and types
-#   make bench   what the probe costs, on this machine
+#   make bench   the numbers of docs/benchmarks.md, on this machine
 #   make oracle  the trampoline oracle at full length: 100,000 samples per interpreter (about 2 minutes)
 #   make wheel   a wheel with the compiled probe inside, in dist/
 
@@ -40,7 +40,7 @@ lint: setup-dev
 	$(PYTHON) -m mypy
 
 bench: setup-dev
-	$(PYTHON) -m tests.bench.probe
+	$(PYTHON) -m tests.bench.run
 
 oracle: setup-dev
 	$(PYTHON) -m tests.bench.trampoline_oracle

@@ -66,6 +66,7 @@ class Follower:
         self._entry = wire.ProcessEntry()
         self._interpreter: FoundInterpreter | None = None
         self._recorded: Process | None = None
+        self._unsupported: str | None = None  # why, as far as is known
         self._generation = 0
         self._execs = 0
         self._changed_at = time.monotonic()
@@ -140,7 +141,8 @@ class Follower:
         while self._unread:
             self.read_next()
         if self._recorded is None:
-            self._record(Process(self.process.pid, self.process.command, None, "it ended too soon"))
+            note = self._unsupported or "it ended before its program was known"
+            self._record(Process(self.process.pid, self.process.command, None, note))
 
     def _after_exec(self, exe: tuple[int, int, str]) -> bool:
         """Forget the program that was; False if the process is gone."""
@@ -154,6 +156,7 @@ class Follower:
         self._execs += 1
         self._interpreter = None
         self._recorded = None
+        self._unsupported = None
         self._changed_at = time.monotonic()
         self._entry = wire.ProcessEntry(slot=self._execs % 1024)
         self._lines = ()
@@ -186,6 +189,7 @@ class Follower:
         found = find_interpreter(self.process, self.process.maps())
         pid, command = self.process.pid, self.process.command
         if isinstance(found, NotSupported):
+            self._unsupported = found.reason
             if self._interpreter is None and (found.final or not self.settling):
                 self._record(Process(pid, command, None, found.reason))
             return

@@ -45,9 +45,12 @@ _FUNCTIONS: Final = 3000
 _LIBPYTHON: Final = 0x7F10_0000_0000
 _LIBRARY: Final = 0x7F20_0000_0000
 _FUNCTION_SIZE: Final = 0x100
+_CALLS_PER_FUNCTION: Final = 4
+_LINES_PER_CODE: Final = 5
 _TIME_AT: Final = 8  # of `time_ns` in struct ms_sample
 _THREADS: Final = 8
 _EVALUATORS: Final = 3
+_BATCH: Final = 1000
 
 
 def stack(chance: random.Random) -> RawStack:
@@ -70,12 +73,13 @@ def stack(chance: random.Random) -> RawStack:
 
 
 def _native_pc(chance: random.Random) -> int:
-    return _LIBRARY + chance.randrange(_FUNCTIONS) * _FUNCTION_SIZE + chance.randrange(4, 0xF0)
+    call = chance.randrange(_CALLS_PER_FUNCTION)
+    return _LIBRARY + chance.randrange(_FUNCTIONS) * _FUNCTION_SIZE + 0x20 + 0x10 * call
 
 
 def _python_frame(chance: random.Random) -> PythonFrame:
     number = chance.randrange(_CODES)
-    return PythonFrame(_key(number), 2 * chance.randrange(20))
+    return PythonFrame(_key(number), 2 * chance.randrange(_LINES_PER_CODE))
 
 
 def _key(number: int) -> CodeKey:
@@ -109,22 +113,21 @@ def write_capture(path: Path, samples: int) -> None:
         for i in range(_FUNCTIONS)
     )
     writer.add_kernel_symbols([KernelSymbol(1 << 63, (1 << 63) + 1, "entry", None)])
-    table = bytes(0x80 | 0x58 | 0 if i % 2 else 0x80 for i in range(2))
+    table = b"\xd8\x01" * _LINES_PER_CODE  # one code unit each, each a line further (PEP 626)
     writer.add_codes(
         Code(_PID, _key(i), f"f{i}", f"Class{i % 97}.f{i}", f"/app/m{i % 211}.py", i, table)
         for i in range(_CODES)
     )
     pack_time = struct.Struct("<Q").pack_into
-    now = 0
-    for _ in range(0, samples, 1000):
-        now += 1
+    step = 1_001_001 // _THREADS
+    for start in range(0, samples, _BATCH):
         batch = bytearray()
-        for at in range(min(1000, samples)):
+        for number in range(start, min(start + _BATCH, samples)):
             record = records[chance.randrange(DISTINCT)]
-            pack_time(record, _TIME_AT, now * 1_001_001_000 // _THREADS + at * 1_001_001 // _THREADS)
+            pack_time(record, _TIME_AT, number * step)
             batch += record
         writer.add_samples(batch)
-    writer.close(Footer(now * 1_001_001_000 // _THREADS, samples, Losses(), "duration"))
+    writer.close(Footer(samples * step, samples, Losses(), "duration"))
 
 
 def section(counts: tuple[int, ...], *, repeats: int) -> Section:

@@ -156,7 +156,9 @@ def section(pythons: list[tuple[str, str]], *, seconds: float, repeats: int) -> 
                 longer = seconds * (3 if rate < 999 else 1)
                 windows = [measure(started.pid, rate, longer) for _ in range(repeats)]
             windows = [w for w in windows if w.samples]
-            each = spread((w.run_ns - (w.runs - w.samples) * exit_ns) / w.samples / 1000 for w in windows)
+            each = spread(
+                (w.run_ns - (w.runs - w.samples) * exit_ns) / w.samples / 1000 for w in windows
+            )
             goal = ""
             if shape is BASE and rate == 999:
                 goal = out.goal(f"probe, {shape.name}, {version}", each.median, GOAL_US, " µs", 1)

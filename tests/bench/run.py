@@ -66,12 +66,12 @@ def _sections(builds: list[Build], quick: bool) -> dict[str, Callable[[], Sectio
         "probe": lambda: probe_cost.section(
             all_pythons[-1:] if quick else all_pythons,
             seconds=0.7 if quick else 1.5,
-            repeats=1 if quick else 3,
+            repeats=1 if quick else 2,
         ),
         "attach": lambda: recorder.attach_section(attach, shapes, repeats=2 if quick else 5),
         "recorder": lambda: recorder.steady_section(newest.executable, seconds=3 if quick else 8),
         "slowdown": lambda: slowdown.section(
-            middle.executable, middle.id, repeats=2 if quick else 7, units=3
+            middle.executable, middle.id, repeats=2 if quick else 5, units=3
         ),
         "merge": lambda: merging.section((100_000,) if quick else (100_000, 1_000_000), repeats=2),
         "tables": lambda: unwind_tables.section(files, repeats=2 if quick else 5),

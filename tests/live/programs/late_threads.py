@@ -3,14 +3,15 @@
 The C library's clone has no unwind table around its system call. In the caller the walk starts
 again at the marker, and nothing is known of the C between; a new thread has no marker yet.
 
-stack = root ( py:threading.py:*,_weakrefset.py:* )+
+daemon = ( c:PyObject_GetAttr,_PyObject_G* )+ py:threading.py:Thread.daemon
+stack = root ( py:threading.py:*,_weakrefset.py:* )+ ( daemon )?
       | root py:threading.py:Thread.start mark:gap c:@libc.so*
       | mark:cut c:@libc.so*
       | root c:* c:PyObject_ClearWeakRefs py:_weakrefset.py:WeakSet.__init__.<locals>._remove
       | thread py:spin
       | pthread
       | pthread py:threading.py:Thread._bootstrap ( py:threading.py:*,_weakrefset.py:* )*
-        ( ( c:PyObject_GetAttr,_PyObject_G* )+ py:threading.py:Thread.daemon )?
+        ( daemon )?
 """
 
 import threading

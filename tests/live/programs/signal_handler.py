@@ -2,7 +2,7 @@
 
 A handler that takes longer than the timer is itself interrupted.
 
-deliver = ( c:_Py_HandlePending,*eval_breaker*,*handle_signals*,*PyErr_CheckSignals* )+
+deliver = ( c:_Py_HandlePending,*eval_breaker* )? c:_PyErr_CheckSignalsTstate
 stack = root ( py:work )? ( deliver py:handler )+
 """
 

@@ -332,7 +332,7 @@ def test_a_process_that_is_gone(build: Build) -> None:
         case.follower.finish()
         (process,) = case.processes
         assert process.interpreter is None
-        assert process.note == "it ended too soon"
+        assert process.note == "it ended before its program was known"
 
 
 @pytest.mark.parametrize("build", ALL[-1:])
