@@ -80,28 +80,57 @@ INLINE int read_cframe(const struct ms_layout *l, ms_u64 address, ms_u64 *frame,
 	return 0;
 }
 
-/* The newest evaluator has linked its record but not yet filled it (3.11, 3.12): what we saw of it is
- * left-over memory. Forget it and start with the evaluator before. That one may be left-over as well
- * (where the compiler fills both fields in one store), so its segment is checked in the same way. */
+/* The newest evaluator has linked its record but not yet filled it (3.11, 3.12): what we saw of it,
+ * its link to the one before included, is left-over memory. Forget it; the native walk finds the one
+ * before. An impossible chain further out, or in a later version, is an overwritten one. */
 INLINE int torn(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	const struct ms_layout *l = &s->process.layout;
-	ms_u64 frame, previous;
-
-	if (s->trust != TRUST_NEWEST || l->chain_kind == MS_CHAIN_KIND_SHIM)
+	if (s->trust != TRUST_NEWEST || s->process.layout.chain_kind == MS_CHAIN_KIND_SHIM)
 		return end_chain(sample, MS_CHAIN_INVALID);
-	if (!s->outer_cframe || read_cframe(l, s->outer_cframe, &frame, &previous))
-		return end_chain(sample, MS_CHAIN_READ_FAULT);
 	s->used -= 2 * sample->head.n_chain;
 	s->n_markers = 0;
 	s->n_new = 0;
+	s->open = 0;
 	sample->head.n_chain = 0;
 	sample->head.flags |= MS_SAMPLE_TORN;
-	s->frame = frame;
-	s->cframe = s->outer_cframe;
+	s->search = SEARCH_ON;
+	return end_chain(sample, MS_CHAIN_INVALID);
+}
+
+/* Go on at the evaluator whose native frame the search found: its record is at a constant distance
+ * from the CFA. The segment is checked like a newest one. */
+INLINE int resume_chain(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u32 slot = s->process.slot;
+	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 frame, previous, cframe;
+
+	s->search = SEARCH_DONE;
+	if (!s->outer_cfa || !learned || !learned->cfa_from_marker)
+		return end_chain(sample, MS_CHAIN_INVALID);
+	cframe = s->outer_cfa - learned->cfa_from_marker;
+	if (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM) {
+		if (!learned->marker_from_cframe)
+			return end_chain(sample, MS_CHAIN_INVALID);
+		cframe -= learned->marker_from_cframe;
+	}
+	if (read_cframe(l, cframe, &frame, &previous))
+		return end_chain(sample, MS_CHAIN_READ_FAULT);
+	s->cframe = cframe;
 	s->outer_cframe = previous;
-	s->trust = TRUST_FALLBACK;
+	s->frame = frame;
+	s->trust = TRUST_FOUND;
 	return WALK_ON;
+}
+
+INLINE void learn_cframe(struct ms_state *s, ms_u64 marker)
+{
+	ms_u32 slot = s->process.slot;
+	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+
+	if (learned && !learned->marker_from_cframe)
+		learned->marker_from_cframe = marker - s->cframe;
 }
 
 /* The end of a segment: `previous` must be the frame that the evaluator before was at. That ties what
@@ -118,12 +147,45 @@ INLINE int end_segment(struct ms_state *s, struct ms_sample_buffer *sample, ms_u
 			return end_chain(sample, MS_CHAIN_READ_FAULT);
 		if (outer_frame != previous)
 			return torn(s, sample);
+		if (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->trust == TRUST_NEWEST)
+			learn_cframe(s, marker);
 		s->cframe = s->outer_cframe;
 		s->outer_cframe = outer_previous;
 	}
 	s->trust = TRUST_PROVEN;
+	s->open = 0;
 	s->frame = previous;
 	return append_marker(s, sample, marker);
+}
+
+/* The prologue of the evaluator links its record before it fills it, in one 16-byte store (3.11.7,
+ * 3.12.1 as GCC compiles them). In its body the frame that it runs is in a register: a record that is
+ * filled names that frame. */
+enum { PROLOGUE_MAX = 256 };
+
+INLINE int in_prologue(const struct ms_state *s)
+{
+	return s->process.evaluator_start &&
+	       s->ip - s->process.evaluator_start < PROLOGUE_MAX;
+}
+
+INLINE int in_a_register(const struct ms_regs *r, ms_u64 value)
+{
+	return r->r15 == value || r->r14 == value || r->r13 == value || r->r12 == value ||
+	       r->bp == value || r->bx == value || r->r11 == value || r->r10 == value ||
+	       r->r9 == value || r->r8 == value || r->ax == value || r->cx == value ||
+	       r->dx == value || r->si == value || r->di == value;
+}
+
+/* No further frame. In the middle of a segment that is no end: a generator that yields has let go of
+ * its caller and is not yet unlinked itself, or the newest record is not filled yet. */
+INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	if (s->open)
+		return end_chain(sample, MS_CHAIN_INVALID);
+	if (s->trust == TRUST_NEWEST && s->outer_cframe && in_prologue(s))
+		return torn(s, sample);
+	return end_chain(sample, MS_CHAIN_ROOT);
 }
 
 INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
@@ -135,7 +197,7 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	ms_u8 owner;
 
 	if (!frame)
-		return end_chain(sample, MS_CHAIN_ROOT);
+		return end_of_chain(s, sample);
 	if (sample->head.n_chain >= MAX_CHAIN)
 		return end_chain(sample, MS_CHAIN_TRUNCATED);
 	if (read_object(s->frame_bytes, l->frame_size, frame))
@@ -161,6 +223,7 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	append(s, sample, (code & MS_ADDRESS_MASK) | ((ms_u64)tag << MS_TAG_SHIFT),
 	       ((ms_u64)print << 32) | (ms_u32)offset);
 	sample->head.n_chain++;
+	s->open = 1;
 	if (tag == MS_ENTRY_FRAME)
 		note_code(s, sample->head.pid, code, print);
 
@@ -168,24 +231,6 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 		return end_segment(s, sample, s->cframe, previous);
 	s->frame = previous;
 	return WALK_ON;
-}
-
-/* The prologue of the evaluator links its record before it fills it, in one 16-byte store (3.11.7,
- * 3.12.1 as GCC compiles them). In its body the frame that it runs is in a register: a record that is
- * filled names that frame. */
-enum { PROLOGUE_MAX = 256 };
-
-INLINE int in_prologue(const struct ms_state *s)
-{
-	return s->process.evaluator && s->ip - s->process.evaluator < PROLOGUE_MAX;
-}
-
-INLINE int in_a_register(const struct ms_regs *r, ms_u64 value)
-{
-	return r->r15 == value || r->r14 == value || r->r13 == value || r->r12 == value ||
-	       r->bp == value || r->bx == value || r->r11 == value || r->r10 == value ||
-	       r->r9 == value || r->r8 == value || r->ax == value || r->cx == value ||
-	       r->dx == value || r->si == value || r->di == value;
 }
 
 /* Whether the record lies in the leaf's own frame: below its CFA. Without a rule: it may. */
@@ -216,7 +261,7 @@ INLINE int start_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->cframe = start;
 	s->outer_cframe = previous;
 	s->frame = frame;
-	if (in_prologue(s) && in_leaf(s, start) && !in_a_register(&s->regs, frame))
+	if (in_prologue(s) && in_leaf(s, start) && (!frame || !in_a_register(&s->regs, frame)))
 		return torn(s, sample);
 	return WALK_ON;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0)
 /* The probe: one run takes one sample.
  *
- *   on_sample ─► [find_thread] ─► walk_chain ─► walk_native ─► [send_codes]
+ *   on_sample ─► [find_thread] ─► walk_chain ⇄ walk_native ─► [send_codes]
  *
+ * (Back from walk_native to walk_chain it goes once, if the newest evaluator's record is half written.)
  * Every arrow is a tail call, every loop is bounded, all state is in per-CPU maps. It runs in the timer
  * interrupt (or NMI): it takes no lock, updates no shared hash, and cannot fault.
  */
@@ -41,7 +42,7 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 {
 	ms_u64 stack = 0;
 
-	s->step = MS_STEP_LEAF;
+	s->ip = 0;
 	if (!(ctx->regs.ip >> 63)) {
 		s->ip = ctx->regs.ip;
 		s->sp = ctx->regs.sp;
@@ -76,11 +77,11 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	s->n_markers = 0;
 	s->n_new = 0;
 	s->next_new = 0;
-	s->next_marker = 0;
-	s->dirty = 0;
+	s->search = SEARCH_NONE;
+	s->open = 0;
+	s->outer_cfa = 0;
 	s->mapping.start = 0;
 	s->mapping.end = 0;
-	s->ip = 0;
 	sample->head.record = MS_RECORD_SAMPLE;
 	sample->head.flags = 0;
 	sample->head.time_ns = bpf_ktime_get_ns();
@@ -90,12 +91,25 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	sample->head.n_kernel = 0;
 	sample->head.n_chain = 0;
 	sample->head.n_native = 0;
-	sample->head.native_end = MS_NATIVE_NO_USER_REGS;
 	sample->head.chain_end = MS_CHAIN_TAIL_CALLS;
 	sample->head.reserved = 0;
 	sample->head.sp = 0;
-	sample->head.end_pc = 0;
 	bpf_get_current_comm(sample->head.comm, sizeof(sample->head.comm));
+}
+
+/* Before the first native frame; also the second time, if a search on the stack went before. */
+INLINE void start_native(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	s->ip = s->leaf_ip;
+	s->sp = sample->head.sp;
+	s->bp = s->leaf_bp;
+	s->step = MS_STEP_LEAF;
+	s->next_marker = 0;
+	s->dirty = 0;
+	s->used -= 2 * sample->head.n_native;
+	sample->head.n_native = 0;
+	sample->head.end_pc = 0;
+	sample->head.native_end = MS_NATIVE_NO_USER_REGS;
 }
 
 SEC("perf_event")
@@ -122,6 +136,9 @@ int on_sample(struct bpf_perf_event_data *ctx)
 	task = bpf_get_current_task();
 	if (take_registers(ctx, s, sample, config, task) == 0)
 		sample->head.sp = s->sp;
+	s->leaf_ip = s->ip;
+	s->leaf_bp = s->bp;
+	start_native(s, sample);
 	if (sample->head.flags & MS_SAMPLE_KERNEL) {
 		bytes = bpf_get_stack(ctx, sample->words, MAX_KERNEL * 8, 0);
 		if (bytes > 0 && bytes <= MAX_KERNEL * 8) {
@@ -200,6 +217,8 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 			done = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
 		else
 			done = start_chain(s, sample);
+	} else if (s->search == SEARCH_ON) {
+		done = resume_chain(s, sample);
 	} else if (sample->head.n_chain == 0) {
 		done = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
 	}
@@ -246,6 +265,10 @@ int walk_native(struct bpf_perf_event_data *ctx)
 	if (!done) {
 		sample->head.native_end = MS_NATIVE_TAIL_CALLS;
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
+	}
+	if (s->search == SEARCH_ON) {
+		start_native(s, sample);
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
 	}
 	submit(s, sample);
 	if (s->n_new)

@@ -225,13 +225,15 @@ struct ms_process {
 	struct ms_layout layout;
 	ms_u64 code_start; /* the interpreter's own text: only there is an evaluator learned */
 	ms_u64 code_end;
-	ms_u64 evaluator; /* first byte of the evaluator: while its prologue runs, its record is torn */
+	ms_u64 evaluator_start; /* as far as its symbol covers it: asked only about torn records */
+	ms_u64 evaluator_end;
 };
 
 /* What the probe learned of a process' evaluator from clean stacks. */
 struct ms_learned {
 	ms_s64 cfa_from_marker; /* K: CFA - marker; 0: not yet */
 	ms_s64 rbp_from_cfa;    /* where the evaluator saves its caller's rbp: CFA + this */
+	ms_s64 marker_from_cframe; /* 3.12: marker - _PyCFrame, both in one frame; 0: not yet */
 };
 
 /* The machine; the only element of an array. */

@@ -259,6 +259,9 @@ INLINE int native_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	}
 	if (FRESH(s->failure) != MS_NATIVE_ROOT)
 		return recover(s, sample, FRESH(s->failure));
+	if (s->search == SEARCH_ON && !s->outer_cfa && s->step != MS_STEP_LEAF &&
+	    s->ip - s->process.evaluator_start < s->process.evaluator_end - s->process.evaluator_start)
+		s->outer_cfa = to->cfa;
 	pass_marker(s, to);
 	append_native(s, sample, s->ip, s->step, to->cfa);
 	go_to(s, to);

@@ -56,9 +56,16 @@ enum { OBJECT_MAX = 256 };
 
 /* What speaks for the segment that is being walked. */
 enum ms_trust {
-	TRUST_PROVEN = 0,   /* an inner segment's end led here */
-	TRUST_NEWEST = 1,   /* the newest: it may be half written */
-	TRUST_FALLBACK = 2, /* the one before a newest that was half written */
+	TRUST_PROVEN = 0, /* an inner segment's end led here */
+	TRUST_NEWEST = 1, /* the newest: it may be half written */
+	TRUST_FOUND = 2,  /* the one before a newest that was half written, found on the C stack */
+};
+
+/* The search on the C stack for the record before one that is half written. */
+enum ms_search {
+	SEARCH_NONE = 0,
+	SEARCH_ON = 1,   /* the native walk looks for the evaluator before the newest */
+	SEARCH_DONE = 2, /* it was made; there is no second */
 };
 
 struct ms_state {
@@ -73,13 +80,18 @@ struct ms_state {
 	ms_u64 cframe;       /* the record of the segment being walked (3.11, 3.12) */
 	ms_u64 outer_cframe; /* its predecessor */
 	ms_u32 trust;        /* enum ms_trust */
+	ms_u32 open;         /* frames were walked since the last marker */
+	ms_u32 search;       /* enum ms_search */
+	ms_u64 outer_cfa;    /* what it found: the CFA of that evaluator's native frame */
 	ms_u32 n_new;
+	ms_u32 reserved2;
 	ms_u64 new_code[CODES_PER_SAMPLE];
 	ms_u32 next_new;
 	ms_u32 reserved;
 
 	/* the native walk */
 	ms_u64 ip, sp, bp, r10;
+	ms_u64 leaf_ip, leaf_bp; /* as sampled; the leaf's sp is in the sample */
 	ms_u32 step; /* enum ms_step: how we came to ip */
 	ms_u32 next_marker;
 	ms_u32 dirty; /* re-synced or stepped by frame pointer: nothing is learned from here on */

@@ -236,7 +236,8 @@ class ProcessEntry(LittleEndianStructure):
         ("layout", Layout),
         ("code_start", c_uint64),
         ("code_end", c_uint64),
-        ("evaluator", c_uint64),
+        ("evaluator_start", c_uint64),
+        ("evaluator_end", c_uint64),
     )
 
 
@@ -246,6 +247,7 @@ class Learned(LittleEndianStructure):
     _fields_ = (
         ("cfa_from_marker", c_int64),
         ("rbp_from_cfa", c_int64),
+        ("marker_from_cframe", c_int64),
     )
 
 

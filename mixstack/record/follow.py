@@ -207,7 +207,8 @@ class Follower:
         self._entry.tss_slot = found.tss_slot_offset or 0
         self._entry.code_start, self._entry.code_end = found.text
         if found.evaluator is not None:
-            self._entry.evaluator = found.load_bias + found.evaluator[0]
+            self._entry.evaluator_start = found.load_bias + found.evaluator[0]
+            self._entry.evaluator_end = found.load_bias + found.evaluator[1]
 
     def _record(self, process: Process) -> None:
         if process == self._recorded:

@@ -140,7 +140,7 @@ def section(pythons: list[tuple[str, str]], *, seconds: float, repeats: int) -> 
     """pythons: (version, executable), the newest last."""
     out = Section(
         "The probe, per sample",
-        ("target", "CPython", "rate", "native", "Python", "µs per sample", "goal"),
+        ("target", "CPython", "rate", "native", "Python", "µs per sample", "goal", "of the CPU"),
     )
     newest, python = pythons[-1]
     cases = chain(
@@ -164,8 +164,9 @@ def section(pythons: list[tuple[str, str]], *, seconds: float, repeats: int) -> 
                 goal = out.goal(f"probe, {shape.name}, {version}", each.median, GOAL_US, " µs", 1)
             if version == newest and rate == 999:
                 cost[shape] = each.median, windows[0]
+            share = f"{each.median * rate / 10_000:.2f} %"
             frames = (f"{windows[0].native:.0f}", f"{windows[0].python:.0f}")
-            out.add(shape.name, version, f"{rate} Hz", *frames, each.show(digits=1), goal)
+            out.add(shape.name, version, f"{rate} Hz", *frames, each.show(digits=1), goal, share)
     out.note = (
         f"By the kernel's own run_time_ns. A tick in another process costs {exit_ns:.0f} ns; those "
         "are taken off. " + _per_frame(cost)

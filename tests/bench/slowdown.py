@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,8 +24,17 @@ _LONG: Final = "3600"
 
 
 class Took(NamedTuple):
+    """What a unit of work took."""
+
     cpu_s: float
     wall_s: float
+
+    def relative_to(self, one: Took, other: Took) -> Took:
+        """As multiples of the mean of two others."""
+        return Took(
+            2 * self.cpu_s / (one.cpu_s + other.cpu_s),
+            2 * self.wall_s / (one.wall_s + other.wall_s),
+        )
 
 
 def unit(target: Target) -> Took:
@@ -68,46 +77,49 @@ def section(python: str, version: str, *, repeats: int, units: int) -> Section:
     out = Section(
         "The target's slowdown",
         ("profiler", "CPU time", "goal", "wall time"),
-        f"CPython {version}, a program of calls, classes, generators and callbacks from C. Its "
-        f"times are divided by those of the bare turn before; {repeats} turns, in each the best of "
-        f"{units} units of work. A stop by ptrace (py-spy) shows in the wall time only.",
+        f"CPython {version}, a program of calls, classes, generators and callbacks from C. Each "
+        f"turn is divided by the mean of the bare turns before and after it; {repeats} rounds; a "
+        f"turn is the best of {units} units of work. A stop by ptrace (py-spy) shows in the wall "
+        "time only.",
     )
-    cpu: dict[str, list[float]] = {}
-    wall: dict[str, list[float]] = {}
+    ratios: dict[str, list[Took]] = {}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
         bare = stack.enter_context(target(python, "work"))
-        with_map = stack.enter_context(target(python, "work", 0, "-X", "perf"))
-        stack.callback(Path(f"/tmp/perf-{with_map.pid}.map").unlink, missing_ok=True)
-        spy = py_spy()
-        for each in (bare, with_map):
-            best(each, 2)
-
-        def note(title: str, found: Took, base: Took) -> None:
-            cpu.setdefault(title, []).append(found.cpu_s / base.cpu_s)
-            wall.setdefault(title, []).append(found.wall_s / base.wall_s)
-
+        stubbed = stack.enter_context(target(python, "work", 0, "-X", "perf"))
+        stack.callback(Path(f"/tmp/perf-{stubbed.pid}.map").unlink, missing_ok=True)
+        best(stubbed, 2)
+        before = best(bare, units)
         for _ in range(repeats):
-            note("none (a second bare turn)", best(bare, units), best(bare, units))
-            for rate in GOALS:
-                base = best(bare, units)
-                with recorded(bare.pid, rate, folder):
-                    note(f"mixstack, {rate} Hz", best(bare, units), base)
-            note("-X perf (nobody records)", best(with_map, units), best(bare, units))
-            if spy is not None:
-                for title, options in (
-                    ("py-spy, 100 Hz", ("-r", "100")),
-                    ("py-spy --native, 100 Hz", ("-r", "100", "--native")),
-                ):
-                    base = best(bare, units)
-                    with spied(spy, bare.pid, folder, *options):
-                        note(title, best(bare, units), base)
-    for title in cpu:
-        ratio, wall_ratio = spread(cpu[title]), spread(wall[title])
-        out.add(title, _times(ratio), _goal(out, title, ratio), _times(wall_ratio))
-    if spy is None:
+            for title, profiled, attach in _profilers(bare, stubbed, Path(name)):
+                with attach:
+                    took = best(profiled, units)
+                after_it = best(bare, units)
+                ratios.setdefault(title, []).append(took.relative_to(before, after_it))
+                before = after_it
+    for title, found in ratios.items():
+        cpu, wall = spread(t.cpu_s for t in found), spread(t.wall_s for t in found)
+        out.add(title, _times(cpu), _goal(out, title, cpu), _times(wall))
+    if py_spy() is None:
         out.add("py-spy", "not installed", "", "")
     return out
+
+
+def _profilers(
+    bare: Target, stubbed: Target, folder: Path
+) -> Iterator[tuple[str, Target, AbstractContextManager[None]]]:
+    """What is compared: its name, the process that works, and how to attach to it."""
+    yield "none", bare, nullcontext()
+    for rate in GOALS:
+        yield f"mixstack, {rate} Hz", bare, recorded(bare.pid, rate, folder)
+    yield "-X perf (nobody records)", stubbed, nullcontext()
+    spy = py_spy()
+    if spy is not None:
+        yield "py-spy, 100 Hz", bare, spied(spy, bare.pid, folder, "-r", "100")
+        yield (
+            "py-spy --native, 100 Hz",
+            bare,
+            spied(spy, bare.pid, folder, "-r", "100", "--native"),
+        )
 
 
 def _goal(out: Section, title: str, ratio: Spread) -> str:

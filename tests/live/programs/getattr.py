@@ -1,8 +1,8 @@
 """__getattr__, a property and __setattr__: Python behind what looks like a load or a store.
 
-look = ( c:PyObject_GetAttr,_PyObject_G* )+
+property = ( c:PyObject_GetAttr c:_PyObject_Gen* ( c:property_descr_get )? )? py:Proxy.value
 stack = root py:work
-        ( look py:Proxy.__getattr__ ( ( look ( c:property_descr_get )? )? py:Proxy.value )?
+        ( c:PyObject_GetAttr py:Proxy.__getattr__ ( property )?
         | c:PyObject_SetAttr py:Proxy.__setattr__ )
 """
 
