@@ -54,6 +54,8 @@ setup: $(VENV)/installed | libbpf
 # What the tests need on top.
 setup-dev: $(VENV)/installed-dev | libbpf
 	$(call need,gcc,gcc libc6-dev)
+	@[ ! -x /usr/bin/python3 ] || compgen -G '/usr/include/python3*/internal' >/dev/null \
+		|| $(call install,python3-dev)
 	$(call need,gdb,gdb)
 	$(call need,readelf,binutils)
 	$(call need,chromium,chromium)

@@ -9,6 +9,8 @@
 #include "tables.bpf.h"
 
 enum { WALK_ON = 0, WALK_DONE = 1 };
+enum { GENERAL_REGISTERS = 15 }; /* the first words of struct ms_regs */
+enum { PAGE = 4096 };
 
 INLINE int end_chain(struct ms_sample_buffer *sample, ms_u8 why)
 {
@@ -177,12 +179,52 @@ INLINE int in_a_register(const struct ms_regs *r, ms_u64 value)
 	       r->dx == value || r->si == value || r->di == value;
 }
 
-/* No further frame. In the middle of a segment that is no end: a generator that yields has let go of
- * its caller and is not yet unlinked itself, or the newest record is not filled yet. */
+/* The evaluator's own registers are known: it is the leaf. */
+INLINE int leaf_is_evaluator(const struct ms_state *s)
+{
+	return s->ip - s->process.evaluator_start <
+	       s->process.evaluator_end - s->process.evaluator_start;
+}
+
+/* While a generator is resumed or yields, it is the current frame and has no caller (3.12: SEND_GEN,
+ * FOR_ITER_GEN, YIELD_VALUE). The caller is in a register then, for the evaluator is about to link it
+ * or to go on with it. It is believed if it is the only frame there; its segment's end proves that it
+ * lives in the newest evaluator. */
+INLINE int find_caller(struct ms_state *s)
+{
+	const struct ms_layout *l = &s->process.layout;
+	const ms_u64 *registers = (const ms_u64 *)&s->regs;
+	ms_u64 found = 0;
+
+	s->lost_caller = 0;
+	NO_UNROLL for (int i = 0; i < GENERAL_REGISTERS; i++) {
+		ms_u64 value = FRESH(registers[i]);
+
+		if (value == s->newest_frame || value == found || value < PAGE || value & 7)
+			continue;
+		if (read_object(s->frame_bytes, l->frame_size, value) ||
+		    field8(s->frame_bytes, l->frame_owner) >= l->shim_owner)
+			continue;
+		if (read_object(s->code_bytes, l->code_size, field64(s->frame_bytes, l->frame_code)) ||
+		    field64(s->code_bytes, 8) != s->process.code_type)
+			continue;
+		if (found)
+			return 0;
+		found = value;
+	}
+	s->frame = found;
+	return found != 0;
+}
+
+/* No further frame. In the middle of a segment that is no end; or the newest record is not filled. */
 INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	if (s->open)
+	if (s->open) {
+		s->lost_caller = s->trust == TRUST_NEWEST && sample->head.n_chain == 1 &&
+				 s->process.layout.chain_kind == MS_CHAIN_KIND_CFRAME_SHIM &&
+				 leaf_is_evaluator(s);
 		return end_chain(sample, MS_CHAIN_INVALID);
+	}
 	if (s->trust == TRUST_NEWEST && s->outer_cframe && in_prologue(s))
 		return torn(s, sample);
 	return end_chain(sample, MS_CHAIN_ROOT);
@@ -261,6 +303,7 @@ INLINE int start_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->cframe = start;
 	s->outer_cframe = previous;
 	s->frame = frame;
+	s->newest_frame = frame;
 	if (in_prologue(s) && in_leaf(s, start) && (!frame || !in_a_register(&s->regs, frame)))
 		return torn(s, sample);
 	return WALK_ON;

@@ -48,7 +48,7 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 		s->sp = ctx->regs.sp;
 		s->bp = ctx->regs.bp;
 		s->r10 = ctx->regs.r10;
-		if (in_prologue(s))
+		if (leaf_is_evaluator(s))
 			copy_registers(&s->regs, &ctx->regs);
 		return 0;
 	}
@@ -79,6 +79,7 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	s->next_new = 0;
 	s->search = SEARCH_NONE;
 	s->open = 0;
+	s->lost_caller = 0;
 	s->outer_cfa = 0;
 	s->mapping.start = 0;
 	s->mapping.end = 0;
@@ -228,7 +229,7 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 			if (done)
 				break;
 		}
-		if (!done)
+		if (!done || (s->lost_caller && find_caller(s)))
 			bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
 	}
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);

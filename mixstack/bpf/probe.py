@@ -53,6 +53,7 @@ class Probe:
             raise NoProbe("this installation of mixstack has no compiled probe") from e
         library = Libbpf()
         config = kernel_config(library)
+        self._cpus = possible_cpus()
         self._clock: CpuClock | None = None
         self._memories: list[mmap.mmap] = []
         self._object = BpfObject(library, image)
@@ -93,7 +94,7 @@ class Probe:
 
     def total(self, counter: wire.Counter) -> int:
         """A counter of the probe, summed over all CPUs."""
-        return self._object.per_cpu_sum("ms_counts", counter, possible_cpus())
+        return self._object.per_cpu_sum("ms_counts", counter, self._cpus)
 
     def stop(self) -> None:
         """Stop sampling; what is in the ring can still be drained."""

@@ -86,7 +86,8 @@ def main(argv: Sequence[str]) -> int:
 def entry() -> None:
     """The console script."""
     status = main(sys.argv[1:])
-    if sys.stdout is not None:
+    # CPython 3.11.2 closes it along with a wrapper that could not flush
+    if sys.stdout is not None and not sys.stdout.closed:
         try:
             sys.stdout.flush()
         except OSError:  # shown already; Python would fail on it once more when it exits
