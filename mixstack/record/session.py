@@ -20,6 +20,7 @@ from mixstack.capture.writer import CaptureWriter
 from mixstack.errors import NoSuchProcess
 from mixstack.model import Footer, Losses, Recording
 from mixstack.record.addresses import AddressBook
+from mixstack.record.children import ChildWatch
 from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
 from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
@@ -82,6 +83,7 @@ class _Session:
         self._samples = 0
         self._unreadable = 0
         self._cpu_s = 0.0
+        self._children = ChildWatch(self._notes.append)
 
         pid = launched.pid if launched is not None else options.pid
         assert pid is not None  # RecordOptions sees to it
@@ -199,7 +201,9 @@ class _Session:
         return drained
 
     def _flush(self) -> None:
-        self._cpu_s = cpu_seconds(self._follower.process.pid) or self._cpu_s
+        pid = self._follower.process.pid
+        self._cpu_s = cpu_seconds(pid) or self._cpu_s
+        self._children.look(pid)
         self._addresses.write_new(self._follower)
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()

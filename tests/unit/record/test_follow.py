@@ -164,8 +164,9 @@ def _text_is_the_evaluators(case: Case) -> None:
     ]
     assert mapping.module_id == interpreter.module_id
     if interpreter.evaluator is not None:
-        assert entry.evaluator == interpreter.evaluator[0] + mapping.load_bias
-        assert entry.code_start <= entry.evaluator < entry.code_end
+        start, end = (at + mapping.load_bias for at in interpreter.evaluator)
+        assert (entry.evaluator_start, entry.evaluator_end) == (start, end)
+        assert entry.code_start <= start < end <= entry.code_end
 
 
 @pytest.mark.parametrize("build", ALL[-1:])
@@ -194,6 +195,53 @@ def test_a_library_that_is_loaded_later(build: Build) -> None:
         assert bytes(case.probe.mappings[first : first + len(half)]) == half
         assert [(e.start, e.end) for e in case.probe.entries] == executable_lines(target.child.pid)
         assert len(case.processes) == 1
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_the_files_of_late_libraries_are_read_one_at_a_time(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        before = len(case.probe.entries)
+        target.do("import _json, _bisect, _heapq, _struct")
+        case.follower.refresh(asked=True)
+        new = _without_table(case.probe.entries)
+        assert len(case.probe.entries) - before == len(new) > 2
+        assert case.follower.busy
+        assert len(case.snapshots) == 1  # told once, when their modules are known
+        wanted = new[1]
+        case.follower.read_next([wanted.start + 8])
+        left = _without_table(case.probe.entries)
+        assert [e.start for e in left] == [e.start for e in new if e.start != wanted.start]
+        while case.follower.busy:
+            case.follower.read_next()
+            now = _without_table(case.probe.entries)
+            assert len(now) == len(left) - 1
+            left = now
+        assert left == []
+        assert len(case.snapshots) == 2
+        case.follower.read_next()
+        assert len(case.snapshots) == 2
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_unread_files_are_read_at_the_end(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        target.do("import _json, _bisect")
+        case.follower.refresh(asked=True)
+        assert case.follower.busy
+        case.follower.finish()
+        assert not case.follower.busy
+        assert _without_table(case.probe.entries) == []
+        paths = [m.module_id for m in case.snapshots[-1].mappings if m.label is None]
+        assert None not in paths
+
+
+def _without_table(entries: list[MappingEntry]) -> list[MappingEntry]:
+    """Those of user space: the last page of the address space is the kernel's [vsyscall]."""
+    return [e for e in entries if e.kind == MappingKind.NO_TABLE and e.start < 1 << 47]
 
 
 @pytest.mark.parametrize("build", ALL[-1:])

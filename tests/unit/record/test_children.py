@@ -1,0 +1,59 @@
+"""Children are told of once, and only those that last."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+from mixstack.record.children import ChildWatch, child_pids
+
+
+def test_children_of_all_threads() -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        command = [sys.executable, "-c", "input()"]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+
+    start()
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    try:
+        assert {child.pid for child in started} <= child_pids(os.getpid())
+    finally:
+        for child in started:
+            child.communicate(b"\n")
+    assert not {child.pid for child in started} & child_pids(os.getpid())
+
+
+def test_a_lasting_child_is_told_once() -> None:
+    notes: list[str] = []
+    watch = ChildWatch(notes.append)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        watch.look(os.getpid())
+        assert notes == []
+        watch.look(os.getpid())
+        watch.look(os.getpid())
+        child.communicate(b"\n")
+    assert len(notes) == 1
+    assert str(child.pid) in notes[0]
+    assert "-p" in notes[0]
+
+
+def test_a_child_between_two_looks_is_not_worth_a_word() -> None:
+    notes: list[str] = []
+    watch = ChildWatch(notes.append)
+    for _ in range(2):
+        watch.look(os.getpid())
+        subprocess.run([sys.executable, "-c", ""], check=True)
+        watch.look(os.getpid())
+    assert notes == []
+
+
+def test_a_process_that_is_gone_has_none() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    assert child_pids(child.pid) == frozenset()
