@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Final
+
+_WORTH_SAYING_S: Final = 0.25
+_SHOWN: Final = 5
 
 
 def child_pids(pid: int) -> frozenset[int]:
@@ -19,23 +23,22 @@ def child_pids(pid: int) -> frozenset[int]:
 
 
 class ChildWatch:
-    """Says once that children live on; those that end between two looks are not worth a word."""
+    """Says once that a child lives on; helpers that end at once are not worth a word."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
-        self._seen: frozenset[int] = frozenset()
+        self._since: dict[int, float] = {}
         self._said = False
 
-    def look(self, pid: int) -> None:
-        """Look at the children of `pid`; call it about twice a second."""
+    def look(self, pid: int, now: float) -> None:
+        """Look at the children of `pid`; `now` in seconds of any steady clock."""
         if self._said:
             return
-        now = child_pids(pid)
-        lasting = now & self._seen
-        self._seen = now
+        self._since = {child: self._since.get(child, now) for child in child_pids(pid)}
+        lasting = [child for child, since in self._since.items() if now - since >= _WORTH_SAYING_S]
         if lasting:
             self._said = True
-            shown = ", ".join(str(child) for child in sorted(lasting)[:5])
+            shown = ", ".join(str(child) for child in sorted(lasting)[:_SHOWN])
             self._note(
                 f"process {pid} has child processes ({shown}): they are not recorded;"
                 " record one of them with -p"

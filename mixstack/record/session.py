@@ -164,6 +164,7 @@ class _Session:
             self._follower.refresh(asked=bool(drained.flags & SampleFlag.NEW_MAPPING))
             self._follower.read_next(drained.without_table)
             now = time.monotonic()
+            self._children.look(self._follower.process.pid, now)
             if now - flushed >= _FLUSH_S or ready:
                 self._flush()
                 flushed = now
@@ -201,9 +202,7 @@ class _Session:
         return drained
 
     def _flush(self) -> None:
-        pid = self._follower.process.pid
-        self._cpu_s = cpu_seconds(pid) or self._cpu_s
-        self._children.look(pid)
+        self._cpu_s = cpu_seconds(self._follower.process.pid) or self._cpu_s
         self._addresses.write_new(self._follower)
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()

@@ -33,10 +33,11 @@ def test_a_lasting_child_is_told_once() -> None:
     notes: list[str] = []
     watch = ChildWatch(notes.append)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        watch.look(os.getpid())
+        watch.look(os.getpid(), 10.0)
+        watch.look(os.getpid(), 10.2)
         assert notes == []
-        watch.look(os.getpid())
-        watch.look(os.getpid())
+        watch.look(os.getpid(), 10.3)
+        watch.look(os.getpid(), 10.9)
         child.communicate(b"\n")
     assert len(notes) == 1
     assert str(child.pid) in notes[0]
@@ -46,10 +47,10 @@ def test_a_lasting_child_is_told_once() -> None:
 def test_a_child_between_two_looks_is_not_worth_a_word() -> None:
     notes: list[str] = []
     watch = ChildWatch(notes.append)
-    for _ in range(2):
-        watch.look(os.getpid())
+    for now in (1.0, 2.0):
+        watch.look(os.getpid(), now)
         subprocess.run([sys.executable, "-c", ""], check=True)
-        watch.look(os.getpid())
+        watch.look(os.getpid(), now + 0.5)
     assert notes == []
 
 
