@@ -12,6 +12,16 @@ enum { WALK_ON = 0, WALK_DONE = 1 };
 enum { GENERAL_REGISTERS = 15 }; /* the first words of struct ms_regs */
 enum { PAGE = 4096 };
 
+/* PyASCIIObject (Include/cpython/unicodeobject.h), the same from 3.8 to 3.15. */
+enum {
+	STRING_LENGTH = 16,
+	STRING_STATE = 32,
+	STRING_KIND_SHIFT = 2, /* bits of `state`: interned 0..1, kind 2..4, compact 5, ascii 6 */
+	STRING_KIND_MASK = 7,
+	STRING_COMPACT = 32,
+	STRING_ASCII = 64,
+};
+
 INLINE int end_chain(struct ms_sample_buffer *sample, ms_u8 why)
 {
 	sample->head.chain_end = why;
@@ -24,19 +34,58 @@ INLINE int read_object(ms_u64 *bytes, ms_u32 size, ms_u64 address)
 	return bpf_probe_read_user(bytes, size, address) != 0;
 }
 
-/* What stays the same while a code object lives, folded into 32 bits: memory that is freed and used
- * for another code object gets another value. symbolize/code.py computes the same. */
-INLINE ms_u32 fingerprint(const ms_u64 *code, const struct ms_layout *l)
+#define PRINT_PRIME 0x9E3779B97F4A7C15ULL
+
+/* Fold the beginning of a str into the print: its length and up to PRINT_WORDS words of characters. */
+INLINE void print_string(struct ms_state *s, ms_u64 address)
 {
-	const ms_u64 prime = 0x9E3779B97F4A7C15ULL;
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 bytes;
+	ms_u32 state, data;
+
+	if (bpf_probe_read_user(s->string_bytes, sizeof(s->string_bytes), address))
+		return;
+	state = (ms_u32)s->string_bytes[STRING_STATE / 8];
+	data = (state & STRING_ASCII ? l->string_ascii_data : l->string_compact_data) / 8;
+	bytes = s->string_bytes[STRING_LENGTH / 8] * ((state >> STRING_KIND_SHIFT) & STRING_KIND_MASK);
+	FRESH(s->print) = (FRESH(s->print) ^ bytes) * PRINT_PRIME;
+	NO_UNROLL for (ms_u32 i = 0; i < PRINT_WORDS; i++) {
+		ms_u64 word = s->string_bytes[(data + i) & (STRING_WORDS - 1)];
+
+		if (bytes <= i * 8)
+			break;
+		if (bytes < i * 8 + 8) /* what lies behind the string is not its own */
+			word <<= (8 - (bytes & 7)) * 8;
+		FRESH(s->print) = (FRESH(s->print) ^ word) * PRINT_PRIME;
+	}
+}
+
+/* What stays the same while a code object lives, folded into 32 bits: memory that is freed and used
+ * for another code object gets another value. Pointers alone will not do: a program that compiles in a
+ * loop gets the same memory for all of them each time. record/codes.py computes the same. */
+INLINE ms_u32 fingerprint(struct ms_state *s)
+{
+	const struct ms_layout *l = &s->process.layout;
+	const ms_u64 *code = s->code_bytes;
+	ms_u32 version = l->code_version ? field32(code, l->code_version) : 0;
 	ms_u64 h = field64(code, 16); /* ob_size: the number of code units */
-	h = (h ^ field64(code, l->code_filename)) * prime;
-	h = (h ^ field64(code, l->code_name)) * prime;
-	h = (h ^ field64(code, l->code_qualname)) * prime;
-	h = (h ^ field64(code, l->code_linetable)) * prime;
-	h = (h ^ field32(code, l->code_first_line)) * prime;
-	h = (h ^ field32(code, l->code_flags)) * prime;
-	return (ms_u32)(h >> 32);
+
+	h = (h ^ field64(code, l->code_filename)) * PRINT_PRIME;
+	h = (h ^ field64(code, l->code_name)) * PRINT_PRIME;
+	h = (h ^ field64(code, l->code_qualname)) * PRINT_PRIME;
+	h = (h ^ field64(code, l->code_linetable)) * PRINT_PRIME;
+	h = (h ^ field32(code, l->code_first_line)) * PRINT_PRIME;
+	h = (h ^ field32(code, l->code_flags)) * PRINT_PRIME;
+	if (version) {
+		FRESH(s->print) = (h ^ version) * PRINT_PRIME;
+	} else {
+		FRESH(s->print) = h;
+		print_string(s, field64(code, l->code_qualname));
+		FORGET();
+		print_string(s, field64(code, l->code_filename));
+	}
+	FORGET();
+	return (ms_u32)(FRESH(s->print) >> 32);
 }
 
 INLINE ms_u64 seen_key(ms_u32 pid, ms_u64 address, ms_u32 print)
@@ -257,7 +306,7 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (field64(s->code_bytes, 8) != s->process.code_type || owner > 4)
 		return torn(s, sample);
 
-	print = fingerprint(s->code_bytes, l);
+	print = fingerprint(s);
 	offset = (ms_s64)(field64(s->frame_bytes, l->frame_instr) - (code + l->code_adaptive));
 	/* _PyFrame_IsIncomplete (Include/internal/pycore_frame.h); 1 is FRAME_OWNED_BY_GENERATOR. */
 	if (owner != 1 && offset < 2 * (ms_s64)(ms_s32)field32(s->code_bytes, l->code_first_traceable))

@@ -7,14 +7,8 @@
 
 #include "chain.bpf.h"
 
-/* PyASCIIObject (Include/cpython/unicodeobject.h), the same from 3.8 to 3.15. */
+/* PyBytesObject (Include/cpython/bytesobject.h) */
 enum {
-	STRING_LENGTH = 16,
-	STRING_STATE = 32,
-	STRING_KIND_SHIFT = 2, /* bits of `state`: interned 0..1, kind 2..4, compact 5, ascii 6 */
-	STRING_KIND_MASK = 7,
-	STRING_COMPACT = 32,
-	STRING_ASCII = 64,
 	BYTES_SIZE = 16,
 	BYTES_DATA = 32,
 };
@@ -58,7 +52,7 @@ INLINE void send_code(struct ms_state *s, struct ms_code_buffer *out, ms_u32 pid
 	out->code.record = MS_RECORD_CODE;
 	out->code.pid = pid;
 	out->code.address = address;
-	out->code.fingerprint = fingerprint(s->code_bytes, l);
+	out->code.fingerprint = fingerprint(s);
 	out->code.first_line = (ms_s32)field32(s->code_bytes, l->code_first_line);
 	out->code.reserved = 0;
 	read_string(&out->code.name, l, field64(s->code_bytes, l->code_name));

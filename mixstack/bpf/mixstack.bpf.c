@@ -252,18 +252,17 @@ int walk_native(struct bpf_perf_event_data *ctx)
 {
 	struct ms_sample_buffer *sample = the_sample();
 	struct ms_state *s = the_state();
-	int done = WALK_ON;
 
 	if (!s || !sample)
 		return 0;
-	if (!sample->head.sp)
-		done = WALK_DONE; /* no user registers: native_end says so */
+	FRESH(s->walking) = sample->head.sp != 0; /* no user registers: native_end says so */
 	NO_UNROLL for (int i = 0; i < NATIVE_PER_CALL; i++) {
-		if (done)
+		if (!FRESH(s->walking))
 			break;
-		done = native_step(s, sample);
+		FRESH(s->walking) = native_step(s, sample) == WALK_ON;
+		FORGET();
 	}
-	if (!done) {
+	if (FRESH(s->walking)) {
 		sample->head.native_end = MS_NATIVE_TAIL_CALLS;
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
 	}

@@ -206,9 +206,11 @@ struct ms_layout {
 	ms_u16 code_linetable;
 	ms_u16 code_first_traceable;
 	ms_u16 code_adaptive;
+	ms_u16 code_version; /* a number that no other code object of the interpreter has; 0: none */
 	ms_u16 string_ascii_data;   /* characters of a compact ASCII str */
 	ms_u16 string_compact_data; /* of any other compact str */
 	ms_u16 shim_owner; /* owner >= this: the frame is a shim */
+	ms_u16 reserved;
 };
 
 /* What the probe knows of one process; the value of a hash keyed by pid (tgid). */

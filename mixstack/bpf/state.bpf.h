@@ -15,8 +15,8 @@ enum {
 	RECORD_WORDS = 2048,
 
 	/* Work done per program; what is left is for the next tail call (the kernel allows 33). */
-	CHAIN_PER_CALL = 64,
-	NATIVE_PER_CALL = 16,
+	CHAIN_PER_CALL = 40,
+	NATIVE_PER_CALL = 20,
 	CODES_PER_CALL = 8,
 
 	CODES_PER_SAMPLE = 64, /* newly seen; more than that are sent with the next sample */
@@ -53,6 +53,9 @@ struct ms_unwound {
 };
 
 enum { OBJECT_MAX = 256 };
+
+/* How much of a str goes into a code object's fingerprint: its head and PRINT_WORDS words. */
+enum { STRING_WORDS = 16, PRINT_WORDS = 6 };
 
 /* What speaks for the segment that is being walked. */
 enum ms_trust {
@@ -97,6 +100,7 @@ struct ms_state {
 	ms_u32 next_marker;
 	ms_u32 dirty; /* re-synced or stepped by frame pointer: nothing is learned from here on */
 	ms_u32 low, high; /* bounds of a binary search */
+	ms_u32 walking;   /* not yet at an end */
 	ms_u32 failure;   /* enum ms_native_end: why a frame could not be left */
 	struct ms_unwound to;
 	struct ms_mapping mapping; /* of the last frame: mostly the next one's too */
@@ -105,6 +109,8 @@ struct ms_state {
 	ms_u64 tstate_bytes[OBJECT_MAX / 8];
 	ms_u64 frame_bytes[OBJECT_MAX / 8];
 	ms_u64 code_bytes[OBJECT_MAX / 8];
+	ms_u64 string_bytes[STRING_WORDS];
+	ms_u64 print; /* the fingerprint that is being made */
 	struct ms_regs regs;
 };
 

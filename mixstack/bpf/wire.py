@@ -214,9 +214,11 @@ class Layout(LittleEndianStructure):
         ("code_linetable", c_uint16),
         ("code_first_traceable", c_uint16),
         ("code_adaptive", c_uint16),
+        ("code_version", c_uint16),
         ("string_ascii_data", c_uint16),
         ("string_compact_data", c_uint16),
         ("shim_owner", c_uint16),
+        ("reserved", c_uint16),
     )
 
 

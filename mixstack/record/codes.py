@@ -17,6 +17,8 @@ _CHARACTERS_MAX = 4096  # of a name or a file name
 _LINETABLE_MAX = 1 << 22
 _BYTES_SIZE = 16  # PyBytesObject.ob_size
 _BYTES_DATA = 32  # PyBytesObject.ob_sval
+_STRING_BYTES = 128  # state.bpf.h: STRING_WORDS
+_PRINT_BYTES = 48  # PRINT_WORDS
 _MASK = (1 << 64) - 1
 _PRIME = 0x9E3779B97F4A7C15
 
@@ -35,7 +37,7 @@ def decode_code(record: bytes, layout: Layout, read: ReadMemory) -> Code | None:
         linetable = None
     if None in names or linetable is None:
         image = read(head.address, layout.code_size)
-        if image is not None and fingerprint(image, layout) == head.fingerprint:
+        if image is not None and fingerprint(image, layout, read) == head.fingerprint:
             offsets = (layout.code_name, layout.code_qualname, layout.code_filename)
             names = [
                 name if name is not None else _read_text(_word(image, at), layout, read)
@@ -57,14 +59,45 @@ def decode_code(record: bytes, layout: Layout, read: ReadMemory) -> Code | None:
     )
 
 
-def fingerprint(code: bytes, layout: Layout) -> int:
+def fingerprint(code: bytes, layout: Layout, read: ReadMemory) -> int:
     """The probe's fingerprint (chain.bpf.h) of a code object's bytes."""
     h = _word(code, 16)
     for at in (layout.code_filename, layout.code_name, layout.code_qualname, layout.code_linetable):
-        h = ((h ^ _word(code, at)) * _PRIME) & _MASK
+        h = _fold(h, _word(code, at))
     for at in (layout.code_first_line, layout.code_flags):
-        h = ((h ^ int.from_bytes(code[at : at + 4], "little")) * _PRIME) & _MASK
+        h = _fold(h, _half(code, at))
+    version = _half(code, layout.code_version) if layout.code_version is not None else 0
+    if version:
+        h = _fold(h, version)
+    else:
+        for at in (layout.code_qualname, layout.code_filename):
+            h = _fold_string(h, _word(code, at), layout, read)
     return h >> 32
+
+
+def _fold_string(h: int, address: int, layout: Layout, read: ReadMemory) -> int:
+    """Its length and the beginning of its characters."""
+    image = read(address, _STRING_BYTES)
+    if image is None:
+        return h
+    state = _half(image, layout.string_state)
+    size = _word(image, layout.string_length) * (state >> 2 & 7) & _MASK
+    start = layout.string_ascii_data if state & 64 else layout.string_compact_data
+    h = _fold(h, size)
+    for at in range(0, min(size, _PRINT_BYTES), 8):
+        word = _word(image, start + at)
+        if size < at + 8:  # what lies behind the string is not its own
+            word = word << (8 - size % 8) * 8 & _MASK
+        h = _fold(h, word)
+    return h
+
+
+def _fold(h: int, value: int) -> int:
+    return (h ^ value) * _PRIME & _MASK
+
+
+def _half(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
 
 
 def _text(string: CodeString) -> str | None:
@@ -89,7 +122,7 @@ def _read_text(address: int, layout: Layout, read: ReadMemory) -> str | None:
     if head is None:
         return None
     length = _word(head, layout.string_length)
-    state = int.from_bytes(head[layout.string_state : layout.string_state + 4], "little")
+    state = _half(head, layout.string_state)
     kind = state >> 2 & 7  # PyASCIIObject.state: interned 2 bits, kind 3, compact 1, ascii 1
     if not state & 32 or kind not in _WIDTHS or length > _CHARACTERS_MAX:
         return None

@@ -114,6 +114,7 @@ def layout_from_debug_offsets(table: DebugOffsets, supplement: Supplement) -> La
         code_qualname=at["code_object.qualname"],
         code_linetable=at["code_object.linetable"],
         code_first_traceable=supplement.code_first_traceable,
+        code_version=supplement.code_version,
         code_adaptive=at["code_object.co_code_adaptive"],
         string_ascii_data=at["unicode_object.asciiobject_size"],
         string_compact_data=supplement.string_compact_data,

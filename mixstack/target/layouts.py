@@ -48,6 +48,7 @@ class Layout:
     code_linetable: int
     code_first_traceable: int
     code_adaptive: int
+    code_version: int | None  # co_version: no other code object has its value, unless that is 0
     string_ascii_data: int
     string_compact_data: int
     shim_owner: int  # a frame whose owner is at least this is a shim
@@ -74,6 +75,7 @@ class Supplement:
     code_adaptive: int
     code_flags: int
     code_first_traceable: int
+    code_version: int | None
     string_compact_data: int
     runtime_autotss_key: int | None
 
@@ -103,6 +105,7 @@ COMPILED: Final[Mapping[Minor, Layout]] = MappingProxyType(
             code_linetable=136,
             code_first_traceable=168,
             code_adaptive=184,
+            code_version=None,
             string_ascii_data=48,
             string_compact_data=72,
             shim_owner=NO_SHIMS,
@@ -137,6 +140,7 @@ COMPILED: Final[Mapping[Minor, Layout]] = MappingProxyType(
             code_linetable=136,
             code_first_traceable=176,
             code_adaptive=192,
+            code_version=92,
             string_ascii_data=40,
             string_compact_data=56,
             shim_owner=3,
@@ -159,6 +163,7 @@ SUPPLEMENTS: Final[Mapping[Minor, Supplement]] = MappingProxyType(
             code_adaptive=200,
             code_flags=48,
             code_first_traceable=184,
+            code_version=92,
             string_compact_data=56,
             runtime_autotss_key=2164,
         ),

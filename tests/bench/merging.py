@@ -33,7 +33,7 @@ from mixstack.model import (
 )
 from tests.encode import encode_sample
 
-from .report import Section, spread
+from .report import Section
 from .running import mixstack, run
 
 GOAL_S: Final = 5.0
@@ -130,7 +130,7 @@ def write_capture(path: Path, samples: int) -> None:
     writer.close(Footer(samples * step, samples, Losses(), "duration"))
 
 
-def section(counts: tuple[int, ...], *, repeats: int) -> Section:
+def section(counts: tuple[int, ...]) -> Section:
     out = Section(
         "Merge",
         ("samples", "format", "seconds", "goal", "peak RSS", "goal", "capture"),
@@ -144,16 +144,14 @@ def section(counts: tuple[int, ...], *, repeats: int) -> Section:
             write_capture(path, count)
             for format_ in ("speedscope", "collapsed"):
                 command = mixstack("merge", "-f", format_, "-o", f"{name}/out", str(path))
-                used = [run(command) for _ in range(repeats if count < 1_000_000 else 1)]
-                seconds = spread(u.wall_s for u in used)
-                rss = max(u.rss_mb for u in used)
+                wall_s, cpu_s, rss = run(command)
                 what = f"merge of {count:,} samples, {format_}"
                 large = count >= 1_000_000
                 out.add(
                     f"{count:,}",
                     format_,
-                    seconds.show(" s", 1) + f", CPU {min(u.cpu_s for u in used):.1f} s",
-                    out.goal(what, seconds.median, GOAL_S, " s", 1) if large else "",
+                    f"{wall_s:.1f} s, CPU {cpu_s:.1f} s",
+                    out.goal(what, wall_s, GOAL_S, " s", 1) if large else "",
                     f"{rss:.0f} MB",
                     out.goal(f"{what}, peak RSS", rss, GOAL_MB, " MB", 0) if large else "",
                     f"{path.stat().st_size / count:.0f} B/sample",

@@ -86,9 +86,9 @@ def probe_load() -> Spread:
 
 
 class Steady(NamedTuple):
-    """share: percent of a core; bytes per sample; samples in that time; peak RSS in MB."""
+    """share: percent of a core, second by second; bytes per sample; samples; peak RSS in MB."""
 
-    share: float
+    share: Spread
     bytes_per_sample: float
     samples: int
     rss_mb: float
@@ -103,26 +103,31 @@ def steady(pid: int, rate_hz: int, seconds: float, folder: Path) -> Steady:
         env=environment(),
     )
     time.sleep(_STEADY_AFTER_S)
-    cpu, at, size = cpu_ns(process.pid), time.monotonic_ns(), output.stat().st_size
-    time.sleep(seconds)
-    share = (cpu_ns(process.pid) - cpu) / (time.monotonic_ns() - at) * 100
+    at, size = time.monotonic_ns(), output.stat().st_size
+    shares = []
+    while time.monotonic_ns() < at + seconds * 1e9:
+        cpu, begin = cpu_ns(process.pid), time.monotonic_ns()
+        time.sleep(1)
+        shares.append((cpu_ns(process.pid) - cpu) / (time.monotonic_ns() - begin) * 100)
     rss_mb = peak_rss_mb(process.pid)
     os.kill(process.pid, signal.SIGINT)
     process.wait()
     samples = sum(sample.time_ns >= at for sample in read_capture(str(output)).samples())
     grown = output.stat().st_size - size
-    return Steady(share, grown / max(1, samples), samples, rss_mb)
+    return Steady(spread(shares), grown / max(1, samples), samples, rss_mb)
 
 
-def steady_section(python: str, *, seconds: float) -> Section:
+def steady_section(python: str, shapes: dict[str, int], *, seconds: float) -> Section:
+    """shapes: what the targets do, with their depths."""
     out = Section(
         "The recorder",
         ("target", "rate", "% of a core", "goal", "peak RSS", "goal", "bytes/sample", "goal"),
-        f"From {_STEADY_AFTER_S:.0f} s after the start, for {seconds:.0f} s.",
+        f"From {_STEADY_AFTER_S:.0f} s after the start, for {seconds:.0f} s, second by second. The "
+        "highest second is that of the first sample in the kernel: the kernel's symbols are read.",
     )
     with tempfile.TemporaryDirectory() as name:
-        for shape in ("mixed", "through-c"):
-            with target(python, shape, 28 if shape == "through-c" else 0) as started:
+        for shape, depth in shapes.items():
+            with target(python, shape, depth) as started:
                 for rate in (99, 999):
                     found = steady(started.pid, rate, seconds, Path(name))
                     what = f"recorder, {shape}, {rate} Hz"
@@ -130,8 +135,8 @@ def steady_section(python: str, *, seconds: float) -> Section:
                     out.add(
                         shape,
                         f"{rate} Hz",
-                        f"{found.share:.2f}",
-                        out.goal(f"{what}, share", found.share, GOAL_SHARE, " %")
+                        found.share.show(),
+                        out.goal(f"{what}, share", found.share.median, GOAL_SHARE, " %")
                         if limited
                         else "",
                         f"{found.rss_mb:.0f} MB",

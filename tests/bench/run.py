@@ -69,11 +69,15 @@ def _sections(builds: list[Build], quick: bool) -> dict[str, Callable[[], Sectio
             repeats=1 if quick else 2,
         ),
         "attach": lambda: recorder.attach_section(attach, shapes, repeats=2 if quick else 5),
-        "recorder": lambda: recorder.steady_section(newest.executable, seconds=3 if quick else 8),
+        "recorder": lambda: recorder.steady_section(
+            newest.executable,
+            {"mixed": 0} if quick else {"mixed": 0, "through-c": 28},
+            seconds=3 if quick else 8,
+        ),
         "slowdown": lambda: slowdown.section(
             middle.executable, middle.id, repeats=2 if quick else 5, units=4 if quick else 8
         ),
-        "merge": lambda: merging.section((100_000,) if quick else (100_000, 1_000_000), repeats=2),
+        "merge": lambda: merging.section((100_000,) if quick else (100_000, 1_000_000)),
         "tables": lambda: unwind_tables.section(files, repeats=2 if quick else 5),
     }
 

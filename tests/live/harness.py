@@ -1,4 +1,4 @@
-"""Starts target programs, records them with the real command, and joins what was recorded.
+"""Starts target programs, records them, and joins what was recorded.
 
 Every process that is started here is ended here, by its pid.
 """
@@ -6,6 +6,7 @@ Every process that is started here is ended here, by its pid.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import signal
@@ -22,6 +23,8 @@ import mixstack
 from mixstack.capture.reader import Capture, read_capture
 from mixstack.merge.splice import splice
 from mixstack.model import Frame, FrameKind, MergedStack, NativeFrame, NativeItem, Sample
+from mixstack.record.options import RecordOptions
+from mixstack.record.session import record as record_session
 from mixstack.symbolize.names import Namer
 
 from .grammar import bare_symbol
@@ -74,6 +77,11 @@ def running(command: Sequence[str | Path], *, ready: str = "ready") -> Iterator[
         process.stdout.close()
 
 
+def spinning() -> tuple[str, ...]:
+    """A command that says "ready" and then computes for ever, in this interpreter."""
+    return (sys.executable, "-c", "print('ready', flush=True)\nwhile True: pass")
+
+
 def wait_for_line(process: subprocess.Popen[str], line: str, timeout_s: float = 20) -> None:
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], timeout_s)
@@ -100,12 +108,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(mixstack.__file__).parent.parent)}
 
 
-def record(pid: int, output: Path, *, seconds: float = 0.7, rate_hz: int = 1999) -> Capture:
-    """Records a running process with the command; fails with what it said."""
-    done = run_mixstack(
-        "record", "-p", str(pid), "-d", str(seconds), "-r", str(rate_hz), "-o", output
-    )
-    assert done.returncode == 0, done.stderr
+def record(pid: int, output: Path, *, seconds: float = 0.5, rate_hz: int = 4999) -> Capture:
+    """Records a running process, in this one: starting the command takes longer than the sampling.
+
+    What the command adds to it is the subject of test_endings.
+    """
+    options = RecordOptions(pid, (), str(output), seconds, rate_hz)
+    done = record_session(options, lambda _progress: None)
+    if done.footer.reason == "interrupted":
+        raise KeyboardInterrupt  # it was meant for the tests
     capture = read_capture(str(output))
     assert capture.complete, capture.problem
     return capture
@@ -158,10 +169,12 @@ def show(frames: Sequence[Frame]) -> str:
         FrameKind.KERNEL: "k ",
         FrameKind.MARK: "--",
     }
-    return "\n".join(
+    lines = [
         f"  {letters[f.kind]} {f.name}" + (f"  ({f.file}:{f.line})" if f.line else f"  [{f.file}]")
         for f in frames
-    )
+    ]
+    runs = [(line, sum(1 for _ in run)) for line, run in itertools.groupby(lines)]
+    return "\n".join(line + (f"  {times} times" if times > 1 else "") for line, times in runs)
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:

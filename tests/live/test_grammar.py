@@ -22,8 +22,8 @@ from .programs import PROGRAMS, legal_stacks
 
 pytestmark = pytest.mark.live
 
-RATE_HZ = 1999
-SECONDS = 0.6
+RATE_HZ = 4999
+SECONDS = 0.4
 GOOD_FITS = frozenset({Fit.EXACT, Fit.RESYNCED, Fit.NATIVE_ONLY})
 
 

@@ -24,6 +24,7 @@ LONGEST = 400  # lines: where a module asks to be two
 # part -> what it may import of ours, besides itself: whole parts, or single modules by full name
 ARROWS: dict[str, set[str]] = {
     "": set(),  # mixstack/__init__.py
+    "__main__": {"cli.main"},
     "model": set(),
     "errors": set(),
     "elf": set(),

@@ -1,6 +1,6 @@
 """Python recursion deeper than a sample holds: its outer end is cut, and that is shown.
 
-stack = entry mark:truncated ( py:down )+
+stack = entry mark:truncated ( ( py:<module> )? py:work )? ( py:down )+
       | mark:truncated,unplaced ( py:down )+
       | root py:work ( py:down )+
 """

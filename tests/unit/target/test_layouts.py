@@ -41,6 +41,7 @@ COMMON = {
     "code_qualname": "offsetof(PyCodeObject, co_qualname)",
     "code_linetable": "offsetof(PyCodeObject, co_linetable)",
     "code_first_traceable": "offsetof(PyCodeObject, _co_firsttraceable)",
+    "code_version": "offsetof(PyCodeObject, co_version)",
     "code_adaptive": "offsetof(PyCodeObject, co_code_adaptive)",
     "string_ascii_data": "sizeof(PyASCIIObject)",
     "string_compact_data": "sizeof(PyCompactUnicodeObject)",
