@@ -82,7 +82,8 @@ class _Session:
         self._notes: list[str] = []
         self._samples = 0
         self._unreadable = 0
-        self._cpu_s = 0.0
+        self._cpu_s = 0.0  # of the target, as read last
+        self._cpu_samples = 0  # taken until then
         self._children = ChildWatch(self._notes.append)
 
         pid = launched.pid if launched is not None else options.pid
@@ -140,7 +141,7 @@ class _Session:
             tuple(self._notes),
             self._writer.size,
             None,
-            self._samples / cpu_s if cpu_s >= _RATE_NEEDS_S else None,
+            self._cpu_samples / cpu_s if cpu_s >= _RATE_NEEDS_S else None,
         )
 
     def _loop(self) -> str:
@@ -202,7 +203,9 @@ class _Session:
         return drained
 
     def _flush(self) -> None:
-        self._cpu_s = cpu_seconds(self._follower.process.pid) or self._cpu_s
+        cpu_s = cpu_seconds(self._follower.process.pid)
+        if cpu_s is not None:  # else the process is gone; samples after this reading do not count
+            self._cpu_s, self._cpu_samples = cpu_s, self._samples
         self._addresses.write_new(self._follower)
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()

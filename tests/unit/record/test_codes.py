@@ -27,7 +27,7 @@ from tests.interpreters import SUPPORTED, Build
 HEADER_DIR = Path(next(iter(mixstack.bpf.__path__)))
 LAYOUT = COMPILED[3, 12]
 CODE, NAME, QUALNAME, FILENAME, TABLE = 0x1000, 0x2000, 0x3000, 0x4000, 0x8000
-FIRST_LINE, FLAGS = 42, 3
+FIRST_LINE, FLAGS, VERSION = 42, 3, 77
 
 # --- what the probe sends ---------------------------------------------------------------------
 
@@ -110,7 +110,10 @@ def code_object(layout: Layout) -> bytes:
         (layout.code_linetable, TABLE, 8),
         (layout.code_first_line, FIRST_LINE, 4),
         (layout.code_flags, FLAGS, 4),
+        (layout.code_version, VERSION, 4),
     ):
+        if at is None:
+            continue
         image[at : at + size] = value.to_bytes(size, "little")
     return bytes(image)
 
@@ -128,7 +131,7 @@ def memory(name: str, qualname: str, filename: str, table: bytes) -> Memory:
 
 
 NOTHING = Memory({})
-PRINT = fingerprint(code_object(LAYOUT), LAYOUT)
+PRINT = fingerprint(code_object(LAYOUT), LAYOUT, NOTHING)
 UNREADABLE = CodeString()
 LONG = "very/long/" * 60 + "app.py"
 
@@ -200,7 +203,7 @@ def test_strings_of_every_width_are_read(text: str, minor: tuple[int, int]) -> N
             FILENAME: string_object(text, layout),
         }
     )
-    print_ = fingerprint(code_object(layout), layout)
+    print_ = fingerprint(code_object(layout), layout, process)
     code = decode_code(record(*(UNREADABLE,) * 3, print_=print_), layout, process)
     assert code is not None
     assert (code.name, code.qualname, code.filename) == (text, text, text)
@@ -303,23 +306,66 @@ def test_records_of_any_bytes_never_raise(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("field", ["code_name", "code_qualname", "code_filename", "code_linetable",
-                                   "code_first_line", "code_flags"])  # fmt: skip
+                                   "code_first_line", "code_flags", "code_version"])  # fmt: skip
 def test_the_fingerprint_sees_each_field(field: str) -> None:
     image = bytearray(code_object(LAYOUT))
     image[getattr(LAYOUT, field)] ^= 1
-    assert fingerprint(bytes(image), LAYOUT) != PRINT
+    assert fingerprint(bytes(image), LAYOUT, NOTHING) != PRINT
+
+
+def _string_at(text: str, layout: Layout, rest: bytes = b"") -> bytes:
+    return (string_object(text, layout) + rest).ljust(128, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("f1", "f2"), ("f", "ff"), ("grün", "grau"), ("\U0001d518", "\U0001d519"), ("", "x")],
+    ids=["last letter", "length", "latin", "astral", "empty"],
+)
+def test_without_a_version_the_names_tell_reused_memory_apart(one: str, other: str) -> None:
+    layout = COMPILED[3, 11]
+    assert layout.code_version is None
+    prints = set()
+    for qualname, filename in ((one, "a.py"), (other, "a.py"), (one, other)):
+        names = {
+            QUALNAME: _string_at(qualname, layout),
+            FILENAME: _string_at(filename, layout),
+        }
+        prints.add(fingerprint(code_object(layout), layout, Memory(names)))
+    assert len(prints) == 3
+
+
+def test_what_lies_behind_a_name_does_not_count() -> None:
+    layout = COMPILED[3, 11]
+    prints = set()
+    for rest in (b"", b"left over from before"):
+        start = layout.string_ascii_data + len("C.f")
+        image = bytearray(_string_at("C.f", layout))
+        image[start : start + len(rest)] = rest
+        names = {QUALNAME: bytes(image), FILENAME: _string_at("a.py", layout)}
+        prints.add(fingerprint(code_object(layout), layout, Memory(names)))
+    assert len(prints) == 1
 
 
 ASK_THE_PROBE = """
 #include <stdio.h>
+#include <string.h>
 #include "chain.bpf.h"
+static char strings[2][STRING_WORDS * 8]; /* at 0x3000 and 0x4000 */
+static long read_string_bytes(void *to, ms_u32 size, ms_u64 from)
+{
+	memcpy(to, strings[from == 0x4000], size);
+	return 0;
+}
 int main(void)
 {
-	ms_u64 code[OBJECT_MAX / 8];
-	struct ms_layout layout;
+	static struct ms_state s;
 
-	while (fread(code, sizeof(code), 1, stdin) && fread(&layout, sizeof(layout), 1, stdin))
-		printf("%u\\n", fingerprint(code, &layout));
+	bpf_probe_read_user = read_string_bytes;
+	while (fread(s.code_bytes, sizeof(s.code_bytes), 1, stdin) &&
+		fread(&s.process.layout, sizeof(s.process.layout), 1, stdin) &&
+		fread(strings, sizeof(strings), 1, stdin))
+		printf("%u\\n", fingerprint(&s));
 	return 0;
 }
 """
@@ -333,11 +379,25 @@ def test_the_fingerprint_is_the_probes(tmp_path: Path) -> None:
     source.write_text(ASK_THE_PROBE)
     subprocess.run([compiler, "-w", f"-I{HEADER_DIR}", source, "-o", program], check=True)
     chance = random.Random(3)
-    cases = [(layout, chance.randbytes(256)) for layout in COMPILED.values() for _ in range(50)]
-    asked = b"".join(image + bytes(wire_layout(layout)) for layout, image in cases)
+    cases = []
+    for layout in COMPILED.values():
+        for number in range(100):
+            image = bytearray(chance.randbytes(256))
+            for at, address in ((layout.code_qualname, QUALNAME), (layout.code_filename, FILENAME)):
+                image[at : at + 8] = address.to_bytes(8, "little")
+            if layout.code_version is not None and number % 2:
+                image[layout.code_version : layout.code_version + 4] = bytes(4)
+            alphabet = chance.choice(["ab", "aé", "aж", "a\U0001d518"])
+            texts = ["".join(chance.choices(alphabet, k=chance.randint(0, 70))) for _ in range(2)]
+            memory_ = [_string_at(text, layout, chance.randbytes(64))[:128] for text in texts]
+            cases.append((layout, bytes(image), memory_))
+    asked = b"".join(
+        image + bytes(wire_layout(layout)) + b"".join(strings) for layout, image, strings in cases
+    )
     answer = subprocess.run([program], input=asked, capture_output=True, check=True).stdout
     assert [int(line) for line in answer.split()] == [
-        fingerprint(image, layout) for layout, image in cases
+        fingerprint(image, layout, Memory({QUALNAME: one, FILENAME: other}))
+        for layout, image, (one, other) in cases
     ]
 
 
@@ -368,7 +428,7 @@ def test_objects_of_a_real_interpreter_are_read(build: Build) -> None:
         for address, name, qualname, filename, first_line, table in json.loads(child.first_line):
             image = process.read(address, found.layout.code_size)
             assert image is not None
-            print_ = fingerprint(image, found.layout)
+            print_ = fingerprint(image, found.layout, process.read)
             head = CodeRecord(
                 pid=child.pid,
                 address=address,

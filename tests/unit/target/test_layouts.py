@@ -56,6 +56,7 @@ COMMON = {
 BY_VERSION: dict[tuple[int, int], dict[str, str | None]] = {
     (3, 11): {
         "frame_is_entry": "offsetof(_PyInterpreterFrame, is_entry)",
+        "code_version": None,
         "runtime_autotss_key": "offsetof(_PyRuntimeState, gilstate.autoTSSkey._key)",
         "shim_owner": str(NO_SHIMS),
     },
@@ -125,7 +126,8 @@ def test_the_kind_of_chain(build: Build) -> None:
 
 def test_every_field_of_the_wire_is_a_field_of_the_layout() -> None:
     ours = [field.name for field in dataclasses.fields(Layout)]
-    assert [name for name, *_ in wire.Layout._fields_] == ours[: len(wire.Layout._fields_)]
+    wired = [name for name, *_ in wire.Layout._fields_ if name != "reserved"]
+    assert wired == ours[: len(wired)]
 
 
 def test_a_version_has_one_row() -> None:
