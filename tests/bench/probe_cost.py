@@ -156,6 +156,8 @@ def section(pythons: list[tuple[str, str]], *, seconds: float, repeats: int) -> 
                 longer = seconds * (3 if rate < 999 else 1)
                 windows = [measure(started.pid, rate, longer) for _ in range(repeats)]
             windows = [w for w in windows if w.samples]
+            if not windows:
+                raise RuntimeError(f"{shape.name}, CPython {version}: no sample was taken")
             each = spread(
                 (w.run_ns - (w.runs - w.samples) * exit_ns) / w.samples / 1000 for w in windows
             )
@@ -177,6 +179,8 @@ def section(pythons: list[tuple[str, str]], *, seconds: float, repeats: int) -> 
 def _per_frame(cost: dict[Shape, tuple[float, Window]]) -> str:
     base_us, base = cost[BASE]
     few, many, _, native = (cost[shape] for shape in DEEP)
+    if many[1].python <= few[1].python or native[1].native <= base.native:
+        return "The cost of one more frame is not known: the stacks were cut."
     python_ns = (many[0] - few[0]) * 1000 / (many[1].python - few[1].python)
     extra_python = (native[1].python - base.python) * python_ns
     native_ns = ((native[0] - base_us) * 1000 - extra_python) / (native[1].native - base.native)
