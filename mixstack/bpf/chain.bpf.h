@@ -8,7 +8,13 @@
 
 #include "tables.bpf.h"
 
-enum { WALK_ON = 0, WALK_DONE = 1 };
+/* What a step says. The last two are ends as well; what they ask for is done once, after the loop. */
+enum ms_walk {
+	WALK_ON = 0,
+	WALK_DONE = 1,
+	WALK_TORN = 2,     /* what was read cannot be the chain */
+	WALK_NO_FRAME = 3, /* there is no further frame */
+};
 enum { GENERAL_REGISTERS = 15 }; /* the first words of struct ms_regs */
 enum { PAGE = 4096 };
 
@@ -134,10 +140,11 @@ INLINE int read_cframe(const struct ms_layout *l, ms_u64 address, ms_u64 *frame,
 /* The newest evaluator has linked its record but not yet filled it (3.11, 3.12): what we saw of it,
  * its link to the one before included, is left-over memory. Forget it; the native walk finds the one
  * before. An impossible chain further out, or in a later version, is an overwritten one. */
-INLINE int torn(struct ms_state *s, struct ms_sample_buffer *sample)
+INLINE void torn(struct ms_state *s, struct ms_sample_buffer *sample)
 {
+	sample->head.chain_end = MS_CHAIN_INVALID;
 	if (s->trust != TRUST_NEWEST || s->process.layout.chain_kind == MS_CHAIN_KIND_SHIM)
-		return end_chain(sample, MS_CHAIN_INVALID);
+		return;
 	s->used -= 2 * sample->head.n_chain;
 	s->n_markers = 0;
 	s->n_new = 0;
@@ -145,7 +152,6 @@ INLINE int torn(struct ms_state *s, struct ms_sample_buffer *sample)
 	sample->head.n_chain = 0;
 	sample->head.flags |= MS_SAMPLE_TORN;
 	s->search = SEARCH_ON;
-	return end_chain(sample, MS_CHAIN_INVALID);
 }
 
 /* Go on at the evaluator whose native frame the search found: its record is at a constant distance
@@ -197,7 +203,7 @@ INLINE int end_segment(struct ms_state *s, struct ms_sample_buffer *sample, ms_u
 		    read_cframe(l, s->outer_cframe, &outer_frame, &outer_previous))
 			return end_chain(sample, MS_CHAIN_READ_FAULT);
 		if (outer_frame != previous)
-			return torn(s, sample);
+			return WALK_TORN;
 		if (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->trust == TRUST_NEWEST)
 			learn_cframe(s, marker);
 		s->cframe = s->outer_cframe;
@@ -245,7 +251,6 @@ INLINE int find_caller(struct ms_state *s)
 	const ms_u64 *registers = (const ms_u64 *)&s->regs;
 	ms_u64 found = 0;
 
-	s->lost_caller = 0;
 	NO_UNROLL for (int i = 0; i < GENERAL_REGISTERS; i++) {
 		ms_u64 value = FRESH(registers[i]);
 
@@ -269,13 +274,14 @@ INLINE int find_caller(struct ms_state *s)
 INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 {
 	if (s->open) {
-		s->lost_caller = s->trust == TRUST_NEWEST && sample->head.n_chain == 1 &&
-				 s->process.layout.chain_kind == MS_CHAIN_KIND_CFRAME_SHIM &&
-				 leaf_is_evaluator(s);
+		if (s->trust == TRUST_NEWEST && sample->head.n_chain == 1 &&
+		    s->process.layout.chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && leaf_is_evaluator(s) &&
+		    find_caller(s))
+			return WALK_ON;
 		return end_chain(sample, MS_CHAIN_INVALID);
 	}
 	if (s->trust == TRUST_NEWEST && s->outer_cframe && in_prologue(s))
-		return torn(s, sample);
+		return WALK_TORN;
 	return end_chain(sample, MS_CHAIN_ROOT);
 }
 
@@ -288,11 +294,11 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	ms_u8 owner;
 
 	if (!frame)
-		return end_of_chain(s, sample);
+		return WALK_NO_FRAME;
 	if (sample->head.n_chain >= MAX_CHAIN)
 		return end_chain(sample, MS_CHAIN_TRUNCATED);
 	if (read_object(s->frame_bytes, l->frame_size, frame))
-		return s->trust == TRUST_NEWEST ? torn(s, sample)
+		return s->trust == TRUST_NEWEST ? WALK_TORN
 						: end_chain(sample, MS_CHAIN_READ_FAULT);
 	owner = field8(s->frame_bytes, l->frame_owner);
 	previous = field64(s->frame_bytes, l->frame_previous);
@@ -302,9 +308,9 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	/* The low bits of a stack reference are tags; objects are 8-aligned. */
 	code = field64(s->frame_bytes, l->frame_code) & ~7ULL;
 	if (read_object(s->code_bytes, l->code_size, code))
-		return torn(s, sample);
+		return WALK_TORN;
 	if (field64(s->code_bytes, 8) != s->process.code_type || owner > 4)
-		return torn(s, sample);
+		return WALK_TORN;
 
 	print = fingerprint(s);
 	offset = (ms_s64)(field64(s->frame_bytes, l->frame_instr) - (code + l->code_adaptive));
@@ -354,7 +360,7 @@ INLINE int start_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->frame = frame;
 	s->newest_frame = frame;
 	if (in_prologue(s) && in_leaf(s, start) && (!frame || !in_a_register(&s->regs, frame)))
-		return torn(s, sample);
+		return WALK_TORN;
 	return WALK_ON;
 }
 

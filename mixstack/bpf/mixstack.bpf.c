@@ -79,7 +79,6 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	s->next_new = 0;
 	s->search = SEARCH_NONE;
 	s->open = 0;
-	s->lost_caller = 0;
 	s->outer_cfa = 0;
 	s->mapping.start = 0;
 	s->mapping.end = 0;
@@ -223,15 +222,18 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 	} else if (sample->head.n_chain == 0) {
 		done = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
 	}
-	if (!done) {
-		NO_UNROLL for (int i = 0; i < CHAIN_PER_CALL; i++) {
-			done = chain_step(s, sample);
-			if (done)
-				break;
-		}
-		if (!done || (s->lost_caller && find_caller(s)))
-			bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
+	NO_UNROLL for (int i = 0; i < CHAIN_PER_CALL; i++) {
+		if (done)
+			break;
+		done = chain_step(s, sample);
 	}
+	FORGET();
+	if (done == WALK_NO_FRAME)
+		done = end_of_chain(s, sample);
+	if (done == WALK_TORN)
+		torn(s, sample);
+	if (!done)
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
 	return 0;
 }

@@ -87,8 +87,8 @@ struct ms_state {
 	ms_u32 search;       /* enum ms_search */
 	ms_u64 outer_cfa;    /* what it found: the CFA of that evaluator's native frame */
 	ms_u64 newest_frame;
-	ms_u32 lost_caller;  /* the newest frame is a generator that has none just now */
 	ms_u32 n_new;
+	ms_u32 reserved2;
 	ms_u64 new_code[CODES_PER_SAMPLE];
 	ms_u32 next_new;
 	ms_u32 reserved;

@@ -35,7 +35,8 @@ def write_collapsed(profile: Profile, stream: TextIO) -> None:
 def _stack_texts(profile: Profile) -> list[str]:
     """The text of each stack; stacks that differ only in what is not shown share one."""
     # by identity: stacks share their frames, and hashing one costs more than all else here
-    text_by_id = {id(frame): _frame_text(frame) for stack in profile.stacks for frame in stack}
+    frame_by_id = {id(frame): frame for stack in profile.stacks for frame in stack}
+    text_by_id = {identity: _frame_text(frame) for identity, frame in frame_by_id.items()}
     return [";".join([text_by_id[id(frame)] for frame in stack]) for stack in profile.stacks]
 
 

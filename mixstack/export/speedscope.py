@@ -33,7 +33,8 @@ def write_speedscope(profile: Profile, stream: TextIO) -> None:
     `stream.write` raises.
     """
     # by identity: stacks share their frames, and hashing one costs more than all else here
-    key_by_id = {id(frame): _key(frame) for stack in profile.stacks for frame in stack}
+    frame_by_id = {id(frame): frame for stack in profile.stacks for frame in stack}
+    key_by_id = {identity: _key(frame) for identity, frame in frame_by_id.items()}
     keys = sorted(set(key_by_id.values()))
     position = {key: number for number, key in enumerate(keys)}
     number_by_id = {identity: str(position[key]) for identity, key in key_by_id.items()}

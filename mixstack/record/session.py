@@ -41,8 +41,10 @@ _RING_SECONDS: Final = 2
 _RING_MIN: Final = 1 << 20
 _RING_MAX: Final = 1 << 26
 # The tables' memory cannot grow once the probe is loaded: room for libraries that come later.
-_SPARE_ROWS: Final = 1 << 21
-_SPARE_PAGES: Final = 1 << 17
+# Of a command that has yet to start, the libraries that it opens by itself are not known.
+_SPARE_ROWS: Final = 1 << 20
+_SPARE_ROWS_OF_COMMAND: Final = 1 << 22
+_ROWS_PER_PAGE: Final = 4  # libraries have 5 and more: the pages do not run out before the rows
 
 
 def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> RecordResult:
@@ -221,10 +223,11 @@ class _Session:
         rows, pages = self._registry.table_sizes()
         wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
         ring = 1 << (wanted - 1).bit_length()
+        spare = _SPARE_ROWS if self._launched is None else _SPARE_ROWS_OF_COMMAND
         return Sizes(
             mappings=2 * MAPPINGS_MAX,
-            pages=pages + _SPARE_PAGES,
-            rows=rows + _SPARE_ROWS,
+            pages=pages + spare // _ROWS_PER_PAGE,
+            rows=rows + spare,
             ring_bytes=max(_RING_MIN, min(_RING_MAX, ring)),
         )
 

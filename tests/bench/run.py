@@ -75,7 +75,7 @@ def _sections(builds: list[Build], quick: bool) -> dict[str, Callable[[], Sectio
             seconds=3 if quick else 8,
         ),
         "slowdown": lambda: slowdown.section(
-            middle.executable, middle.id, repeats=2 if quick else 5, units=4 if quick else 8
+            middle.executable, middle.id, repeats=2 if quick else 5, units=2 if quick else 3
         ),
         "merge": lambda: merging.section((100_000,) if quick else (100_000, 1_000_000)),
         "tables": lambda: unwind_tables.section(files, repeats=2 if quick else 5),

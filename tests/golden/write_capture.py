@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mixstack.capture import Capture, read_capture
+from mixstack.capture.reader import Capture, read_capture
 from tests.unit.capture.captures import SMALL, write
 
 FOLDER = Path(__file__).parent

@@ -16,6 +16,11 @@ beginning of a described stack is legal once it holds a Python frame, and after 
 that this frame runs, then the kernel. Nothing else is: no Python frame without its native parents,
 no kernel frame below user code, no mark that was not written down.
 
+A mark that was not written down stands for what it says is missing, and for nothing else: after
+[Python stack cut] Python frames, up to the next one; at [unwinding stopped] native frames, down to
+the first that is there; at [frames missing] native frames, up to the next one. Such a stack is
+INCOMPLETE: how many there may be is for the test to say.
+
 A stripped module has no names for its static functions. There an unnamed frame may stand for any
 `c:` word, and may stand between two frames as well (it may be plumbing that could not be hidden).
 """
@@ -24,7 +29,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from mixstack.model import Frame, FrameKind, MarkReason
@@ -38,11 +43,19 @@ thread = pthread py:threading.py:Thread._bootstrap py:threading.py:Thread._boots
 """
 
 
+_Kinds = frozenset[FrameKind]
+_NOTHING: _Kinds = frozenset()
+
+
 class Verdict(enum.Enum):
-    """`FULL`: a described stack to its end. `PREFIX`: legal, but the behaviour was not reached."""
+    """`FULL`: a described stack to its end. `PREFIX`: legal, but the behaviour was not reached.
+
+    `INCOMPLETE`: one of these two, but for the frames that a mark says are missing.
+    """
 
     FULL = "full"
     PREFIX = "prefix"
+    INCOMPLETE = "incomplete"
     OUTSIDE = "outside"
 
 
@@ -94,6 +107,7 @@ class Grammar:
         self._own_file = own_file
         self._edges: list[list[tuple[Word, int]]] = []
         self._skips: list[list[int]] = []
+        self._steps: dict[tuple[frozenset[int], Frame, frozenset[str], _Kinds], frozenset[int]] = {}
         self._words = rules["stack"]
         self._next = 0
         self._start, self._accept = self._alternatives()
@@ -102,7 +116,20 @@ class Grammar:
 
     def match(self, frames: Sequence[Frame], stripped: Collection[str] = ()) -> Match:
         """Frames outermost first, plumbing removed; `stripped`: modules without symbols."""
-        states = self._closure({self._start})
+        stripped = frozenset(stripped)
+        found = self._match(frames, stripped, [_NOTHING] * (len(frames) + 1))
+        missing = _missing(frames)
+        if found.verdict is not Verdict.OUTSIDE or not any(missing):
+            return found
+        again = self._match(frames, stripped, missing)
+        legal = again.verdict is not Verdict.OUTSIDE
+        return Match(Verdict.INCOMPLETE if legal else Verdict.OUTSIDE, again.matched)
+
+    def _match(
+        self, frames: Sequence[Frame], stripped: frozenset[str], missing: Sequence[_Kinds]
+    ) -> Match:
+        """`missing`: before each frame, and at the end, of which kinds frames may be missing."""
+        states = self._closure({self._start}, missing[0])
         python_seen = False
         verdict, matched = Verdict.OUTSIDE, 0
         leaf_from = _leaf_start(frames)
@@ -114,30 +141,38 @@ class Grammar:
             if index >= leaf_from and (complete or python_seen) and verdict is not Verdict.FULL:
                 verdict = Verdict.FULL if complete else Verdict.PREFIX
             if index < len(frames):
-                states = self._step(states, frames[index], stripped)
-                python_seen = python_seen or frames[index].kind is FrameKind.PYTHON
+                frame, after = frames[index], missing[index + 1]
+                states = self._step(states, frame, stripped, after)
+                python_seen |= frame.kind is FrameKind.PYTHON or FrameKind.PYTHON in after
         return Match(verdict, matched)
 
-    def _step(self, states: set[int], frame: Frame, stripped: Collection[str]) -> set[int]:
-        after = {
-            target
-            for state in states
-            for word, target in self._edges[state]
-            if word.admits(frame, stripped)
-        }
-        after = self._closure(after)
-        if frame.kind is FrameKind.NATIVE and is_nameless(frame, stripped):
-            after |= states
-        return after
+    def _step(
+        self, states: frozenset[int], frame: Frame, stripped: frozenset[str], missing: _Kinds
+    ) -> frozenset[int]:
+        key = (states, frame, stripped, missing)
+        if key not in self._steps:
+            after = {
+                target
+                for state in states
+                for word, target in self._edges[state]
+                if word.admits(frame, stripped)
+            }
+            nameless = frame.kind is FrameKind.NATIVE and is_nameless(frame, stripped)
+            if nameless or (frame.kind is FrameKind.MARK and missing):
+                after |= states
+            self._steps[key] = self._closure(after, missing)
+        return self._steps[key]
 
-    def _closure(self, states: set[int]) -> set[int]:
+    def _closure(self, states: Iterable[int], missing: _Kinds) -> frozenset[int]:
         reached, pending = set(states), list(states)
         while pending:
-            for target in self._skips[pending.pop()]:
+            state = pending.pop()
+            skipped = [target for word, target in self._edges[state] if word.kind in missing]
+            for target in self._skips[state] + skipped:
                 if target not in reached:
                     reached.add(target)
                     pending.append(target)
-        return reached
+        return frozenset(reached)
 
     # --- the parser: recursive descent, each method returns (entry, exit) of its part -------------
 
@@ -260,6 +295,27 @@ def _leaf_start(frames: Sequence[Frame]) -> int:
     while index and frames[index - 1].kind is FrameKind.NATIVE:
         index -= 1
     return index
+
+
+def _missing(frames: Sequence[Frame]) -> list[_Kinds]:
+    """Before each frame, and behind the last, of which kinds frames may be missing."""
+    missing = []
+    cut = any(_is_mark(frame, MarkReason.CUT) for frame in frames)
+    kinds = {FrameKind.NATIVE} if cut else set()
+    for frame in frames:
+        missing.append(frozenset(kinds))
+        if _is_mark(frame, MarkReason.CHAIN_CUT):
+            kinds.add(FrameKind.PYTHON)
+        elif _is_mark(frame, MarkReason.GAP):
+            kinds.add(FrameKind.NATIVE)
+        else:
+            kinds.discard(frame.kind)
+    return [*missing, frozenset(kinds)]
+
+
+def _is_mark(frame: Frame, reason: MarkReason) -> bool:
+    # a cut may say where: "[unwinding stopped] in libfoo.so"
+    return frame.kind is FrameKind.MARK and frame.name.startswith(reason.value)
 
 
 def _rules(text: str) -> list[tuple[str, str]]:

@@ -27,6 +27,9 @@ pytestmark = pytest.mark.live
 
 PROGRAMS = ("json_hook", "recursion_c", "exec_eval", "generator_delegation")
 DUMPS = 8
+RECORDINGS = 4  # a stack that is rare may be missing from one of them
+
+_Calls = tuple[tuple[str, int], ...]
 
 _GDB = """
 import gdb, json, time
@@ -51,17 +54,17 @@ for _ in range({times}):
 def test_py_spy_sees_the_same_calls(name: str, build: Build, tmp_path: Path) -> None:
     py_spy = _tool("py-spy")
     with running([build.executable, program(name)]) as target:
-        capture = record(target.pid, tmp_path / "out.data")
         asked = [_py_spy_stack(py_spy, target.pid) for _ in range(DUMPS)]
-    dumps = [dump for dump in asked if dump is not None]
-    assert len(dumps) >= DUMPS // 2
-    ours = {_calls(_python(stack.frames)) for stack in stacks(capture)}
-    beginnings = {calls[:n] for calls in ours for n in range(len(calls) + 1)}
-    for dump in dumps:
-        # the leaf's own line is that of another moment; the lines of its callers are the calls'
-        *callers, leaf = dump
-        assert (*callers, (leaf[0], 0)) in beginnings, dump
-    assert {len(dump) for dump in dumps} != {1}
+        dumps = [_leaf_without_line(dump) for dump in asked if dump is not None]
+        assert len(dumps) >= DUMPS // 2
+        assert {len(dump) for dump in dumps} != {1}
+        seen: set[_Calls] = set()
+        for _ in range(RECORDINGS):
+            capture = record(target.pid, tmp_path / "out.data")
+            seen |= {_leaf_without_line(_python(stack.frames)) for stack in stacks(capture)}
+            if seen.issuperset(dumps):
+                return
+    assert set(dumps) - seen == set()
 
 
 @pytest.mark.parametrize("name", PROGRAMS[:2])
@@ -70,7 +73,6 @@ def test_gdb_sees_the_same_native_callers(name: str, tmp_path: Path) -> None:
     gdb = _tool("gdb")
     build = _with_symbols()
     with running([build.executable, program(name)]) as target:
-        capture = record(target.pid, tmp_path / "out.data", seconds=1.5)
         script = tmp_path / "stacks.py"
         script.write_text(_GDB.format(pid=target.pid, times=DUMPS), encoding="utf-8")
         said = subprocess.run(
@@ -80,12 +82,17 @@ def test_gdb_sees_the_same_native_callers(name: str, tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
-    lines = [line for line in said.stdout.splitlines() if line.startswith("STACK ")]
-    assert len(lines) == DUMPS, said.stderr
-    ours = {_to_evaluator(_native(stack.full)) for stack in stacks(capture)}
-    for line in lines:
-        theirs = _to_evaluator([_gdb_name(n) for n in reversed(json.loads(line[len("STACK ") :]))])
-        assert any(_same(theirs, names) for names in ours), "\n".join(theirs)
+        lines = [line for line in said.stdout.splitlines() if line.startswith("STACK ")]
+        assert len(lines) == DUMPS, said.stderr
+        dumps = [[_gdb_name(n) for n in reversed(json.loads(line[6:]))] for line in lines]
+        left = {_to_evaluator(dump) for dump in dumps}
+        for _ in range(RECORDINGS):
+            capture = record(target.pid, tmp_path / "out.data")
+            ours = {_to_evaluator(_native(stack.full)) for stack in stacks(capture)}
+            left = {theirs for theirs in left if not any(_same(theirs, names) for names in ours)}
+            if not left:
+                return
+    assert left == set()
 
 
 def _tool(name: str) -> str:
@@ -128,8 +135,9 @@ def _python(frames: Sequence[Frame]) -> list[tuple[str, int]]:
     return [(f.name, f.line or 0) for f in frames if f.kind is FrameKind.PYTHON]
 
 
-def _calls(python: Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    return (*python[:-1], *((name, 0) for name, _ in python[-1:]))
+def _leaf_without_line(calls: Sequence[tuple[str, int]]) -> _Calls:
+    """The leaf's line is that of another moment."""
+    return (*calls[:-1], *((name, 0) for name, _ in calls[-1:]))
 
 
 def _native(frames: Sequence[Frame]) -> list[str]:

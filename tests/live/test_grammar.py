@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from mixstack.model import Fit, Frame, FrameKind, NativeEnd
 
 from ..interpreters import SUPPORTED, Build
-from .grammar import Grammar, Verdict, bare_evaluators
+from .grammar import Grammar, Match, Verdict, bare_evaluators
 from .harness import Stack, nameless_modules, record, running, show, stacks
 from .mutants import mutants
 from .programs import PROGRAMS, legal_stacks
@@ -24,7 +25,10 @@ pytestmark = pytest.mark.live
 
 RATE_HZ = 4999
 SECONDS = 0.4
-GOOD_FITS = frozenset({Fit.EXACT, Fit.RESYNCED, Fit.NATIVE_ONLY})
+MUTATED_FRAMES = 20_000  # a stack of hundreds of frames has a thousand mutants
+TABLED = frozenset({Fit.EXACT, Fit.NATIVE_ONLY})
+RESYNCED = TABLED | {Fit.RESYNCED}
+IMPERFECT = 0.001
 
 
 @dataclass(frozen=True)
@@ -32,34 +36,34 @@ class Expected:
     """What is special about a program.
 
     helper: the C library that it loads. full: the least share of samples that show the whole
-    behaviour. fits: those that are right. reaches_root: every native walk ends at the thread's
-    root. bare: evaluators without a Python frame are legal. indifferent: mutations (kind, name of
-    the frame) that make another legal stack.
+    behaviour. fits: those that are right for it. reaches_root: every native walk ends at the
+    thread's root. bare: evaluators without a Python frame are legal. indifferent: mutations (kind,
+    name of the frame) that make another legal stack.
     """
 
     helper: str | None = None
     full: float = 0.5
-    fits: frozenset[Fit] = GOOD_FITS
+    fits: frozenset[Fit] = TABLED
     reaches_root: bool = True
     bare: bool = False
     indifferent: str = "nothing"
 
 
 EXPECTED = {
-    "ctypes_qsort": Expected(reaches_root=False),
-    "deep_native": Expected("helper", fits=GOOD_FITS | {Fit.PARTIAL}, reaches_root=False),
-    "deep_python": Expected(fits=GOOD_FITS | {Fit.PARTIAL}, indifferent="lost: down"),
+    "ctypes_qsort": Expected(fits=RESYNCED, reaches_root=False),
+    "deep_native": Expected("helper", fits=RESYNCED | {Fit.PARTIAL}, reaches_root=False),
+    "deep_python": Expected(fits=TABLED | {Fit.PARTIAL}, indifferent="lost: down"),
     "finalizer": Expected(bare=True),
-    "foreign_pthread": Expected("helper", reaches_root=False),
+    "foreign_pthread": Expected("helper", fits=RESYNCED, reaches_root=False),
     "getattr": Expected(indifferent="Proxy.value"),
     "late_threads": Expected(
-        fits=GOOD_FITS | {Fit.PARTIAL}, reaches_root=False, indifferent="exchanged|lost"
+        fits=RESYNCED | {Fit.PARTIAL}, reaches_root=False, indifferent="exchanged|lost"
     ),
     "native_pthread": Expected("helper"),
+    "no_unwind_table": Expected("bare", fits=RESYNCED, reaches_root=False),
     "operators": Expected(indifferent="Number.__getitem__"),
     "set_profile": Expected(indifferent="lost: step"),
     "signal_handler": Expected(full=0.1, indifferent="lost: work"),
-    "no_unwind_table": Expected("bare", reaches_root=False),
 }
 PATHS = sorted(p for p in PROGRAMS.glob("[a-z]*.py") if p.stem != "mixture")
 LEAST_SAMPLES = 0.1 * RATE_HZ * SECONDS  # a busy machine gives a target less than a CPU
@@ -92,7 +96,7 @@ def test_every_stack_is_legal(
     full = sum(n for f, n in distinct.items() if verdicts[f].verdict is Verdict.FULL)
     assert full >= expected.full * len(found), f"only {full} of {len(found)} show the behaviour"
 
-    _check_quality(found, expected)
+    _check_quality(found, expected, verdicts)
     if not nameless:
         legal = [f for f, match in verdicts.items() if match.verdict is Verdict.FULL]
         wrong = list(_mutants_that_pass(grammar, legal, expected))
@@ -102,26 +106,48 @@ def test_every_stack_is_legal(
         _check_numbers(distinct)
 
 
-def _check_quality(found: Sequence[Stack], expected: Expected) -> None:
-    bad = [s for s in found if s.merged.fit not in expected.fits]
-    assert len(bad) <= 0.001 * len(found), "\n".join(
-        [str(Counter(s.merged.fit.value for s in found)), show(bad[0].full), str(bad[0].sample)]
-    )
+def _check_quality(
+    found: Sequence[Stack], expected: Expected, verdicts: Mapping[tuple[Frame, ...], Match]
+) -> None:
+    imperfect = [
+        stack
+        for stack in found
+        if stack.merged.fit not in expected.fits
+        or verdicts[stack.frames].verdict is Verdict.INCOMPLETE
+    ]
+    if len(imperfect) > most_of(len(found), IMPERFECT):
+        raise AssertionError(
+            f"{len(imperfect)} of {len(found)}; {Counter(s.merged.fit.value for s in found)}\n"
+            + _describe(imperfect[0])
+        )
     if expected.reaches_root:
         cut = [s for s in found if s.sample.stack.native_end is not NativeEnd.ROOT]
-        assert not cut, f"{len(cut)} of {len(found)}:\n{show(cut[0].full)}\n{cut[0].sample}"
+        assert not cut, f"{len(cut)} of {len(found)}:\n{_describe(cut[0])}"
     if not expected.bare:
-        bare = [s for s in found if bare_evaluators(s.full)]
-        assert not bare, f"{len(bare)} of {len(found)}:\n{show(bare[0].full)}\n{bare[0].sample}"
+        bare = [s for s in found if s.merged.fit is not Fit.PARTIAL and bare_evaluators(s.full)]
+        assert not bare, f"{len(bare)} of {len(found)}:\n{_describe(bare[0])}"
+
+
+def most_of(samples: int, share: float) -> float:
+    """How many samples of this true share there may be by chance: four standard deviations more."""
+    return samples * share + 4 * math.sqrt(samples * share)
+
+
+def _describe(stack: Stack) -> str:
+    return f"{show(stack.full)}\n{stack.sample}"
 
 
 def _mutants_that_pass(
     grammar: Grammar, legal: Sequence[tuple[Frame, ...]], expected: Expected
 ) -> Iterator[str]:
-    """Of a few stacks, shortest first; a stack of hundreds of frames has a thousand mutants."""
+    """Of a few stacks, shortest first."""
+    left = MUTATED_FRAMES
     for frames in sorted(legal, key=len)[:: len(legal) // 10 + 1]:
         for mutant in islice(mutants(frames), 40):
-            if grammar.match(mutant.frames).verdict is not Verdict.OUTSIDE:
+            left -= len(frames)
+            if left < 0:
+                return
+            if grammar.match(mutant.frames).verdict in (Verdict.FULL, Verdict.PREFIX):
                 kind, index = mutant.how
                 how = f"{kind}: {frames[index].name}"
                 if not re.search(expected.indifferent, how):

@@ -18,7 +18,6 @@ KINDS = {
     "py": FrameKind.PYTHON,
     "c": FrameKind.NATIVE,
     "k": FrameKind.KERNEL,
-    "mark": FrameKind.MARK,
 }
 ROOT = "c:_start c:__libc_start_main c:main py:<module>"
 SORT = "stack = root py:work c:builtin_sorted ( c:list_sort* )+ py:key"
@@ -32,6 +31,8 @@ def frames(text: str) -> list[Frame]:
         if prefix == "py":
             file, _, name = rest.rpartition(":")
             made.append(Frame(FrameKind.PYTHON, name, file or OWN, 1))
+        elif prefix == "mark":
+            made.append(Frame(FrameKind.MARK, rest.replace("_", " "), None))
         elif rest == "?":
             made.append(Frame(FrameKind.NATIVE, "python3+0x10", PYTHON, resolved=False))
         else:
@@ -125,6 +126,93 @@ def test_a_callback_from_c(stack: str, verdict: Verdict) -> None:
 def test_a_stripped_interpreter(stack: str, stripped: bool, verdict: Verdict) -> None:
     modules = {PYTHON} if stripped else set()
     assert Grammar(SORT, OWN).match(frames(stack), modules).verdict is verdict
+
+
+CALLS = "c:builtin_sorted c:list_sort"
+
+
+@pytest.mark.parametrize(
+    ("stack", "verdict"),
+    [
+        pytest.param(
+            f"c:_start c:__libc_start_main c:main mark:[Python_stack_cut] py:work {CALLS} py:key",
+            Verdict.INCOMPLETE,
+            id="the outer end of a segment",
+        ),
+        pytest.param(
+            f"mark:[Python_stack_cut] c:_start c:__libc_start_main c:main {CALLS} py:key",
+            Verdict.INCOMPLETE,
+            id="a whole segment",
+        ),
+        pytest.param(
+            f"mark:[Python_stack_cut] c:_start c:__libc_start_main c:main {CALLS}",
+            Verdict.INCOMPLETE,
+            id="all Python frames",
+        ),
+        pytest.param(
+            "c:_start c:__libc_start_main c:main mark:[Python_stack_cut] py:work py:key",
+            Verdict.OUTSIDE,
+            id="a cut chain does not excuse a lost native frame",
+        ),
+        pytest.param(
+            f"c:_start c:__libc_start_main c:main mark:[Python_stack_cut] py:key {CALLS} py:work",
+            Verdict.OUTSIDE,
+            id="nor the wrong order",
+        ),
+        pytest.param(
+            f"{ROOT} mark:[Python_stack_cut] {CALLS} py:<module>",
+            Verdict.OUTSIDE,
+            id="nor a frame in the wrong place",
+        ),
+        pytest.param(
+            f"{ROOT} py:work mark:[frames_missing] c:list_sort py:key",
+            Verdict.INCOMPLETE,
+            id="a gap in the native stack",
+        ),
+        pytest.param(
+            f"{ROOT} py:work mark:[frames_missing] py:key",
+            Verdict.INCOMPLETE,
+            id="nothing but a gap",
+        ),
+        pytest.param(
+            f"{ROOT} py:work mark:[frames_missing] c:PyLong_Add",
+            Verdict.INCOMPLETE,
+            id="a leaf's gap",
+        ),
+        pytest.param(
+            f"{ROOT} mark:[frames_missing] {CALLS} py:key",
+            Verdict.OUTSIDE,
+            id="a gap does not excuse a lost Python frame",
+        ),
+        pytest.param(
+            f"{ROOT} py:work mark:[frames_missing] c:list_sort c:main py:key",
+            Verdict.OUTSIDE,
+            id="nor a native frame that does not belong there",
+        ),
+        pytest.param(
+            "py:<module> py:work mark:[unwinding_stopped] c:list_sort py:key",
+            Verdict.INCOMPLETE,
+            id="the native stack was cut",
+        ),
+        pytest.param(
+            "py:work mark:[unwinding_stopped] c:list_sort py:key",
+            Verdict.OUTSIDE,
+            id="which does not excuse a lost Python frame",
+        ),
+        pytest.param(
+            "mark:[Python_stack_cut] mark:[unwinding_stopped] c:list_sort",
+            Verdict.INCOMPLETE,
+            id="both were cut",
+        ),
+        pytest.param(
+            f"{ROOT} py:work {CALLS} py:key mark:[unplaced_Python_frames]",
+            Verdict.OUTSIDE,
+            id="frames without a place are not missing",
+        ),
+    ],
+)
+def test_marks_that_nobody_wrote_down(stack: str, verdict: Verdict) -> None:
+    assert Grammar(SORT, OWN).match(frames(stack)).verdict is verdict
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixstack.capture import Capture, CaptureWriter
+from mixstack.capture.reader import Capture
+from mixstack.capture.writer import CaptureWriter
 from mixstack.model import (
     ChainEnd,
     Code,

@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 from mixstack.bpf import wire
-from mixstack.capture import layout, read_capture
+from mixstack.capture import layout
+from mixstack.capture.reader import read_capture
 from mixstack.model import ChainEnd, NativeEnd, Step
 from tests.unit.capture.captures import SMALL, in_time_order, write
 

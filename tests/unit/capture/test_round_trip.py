@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixstack.capture import CaptureWriter, read_capture
 from mixstack.capture import samples as sample_records
+from mixstack.capture.reader import read_capture
 from mixstack.capture.samples import SampleTable
+from mixstack.capture.writer import CaptureWriter
 from mixstack.model import Sample, Symbol
 from tests import strategies
 from tests.encode import encode_sample

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mixstack.capture import CaptureWriter, read_capture
+from mixstack.capture.reader import read_capture
+from mixstack.capture.writer import CaptureWriter
 from mixstack.errors import OutputError
 from tests.encode import encode_sample
 from tests.unit.capture.captures import FOOTER, RECORDING, SMALL, add_all_but_samples, write
@@ -166,7 +167,7 @@ def test_an_impossible_name(tmp_path: Path, name: str, says: str) -> None:
 
 REFUSED_AS_NOBODY = """
 import os, sys
-from mixstack.capture import CaptureWriter
+from mixstack.capture.writer import CaptureWriter
 from mixstack.errors import OutputError
 from tests.unit.capture.captures import RECORDING
 os.setuid(12345)
