@@ -57,7 +57,9 @@ EXPECTED = {
     "foreign_pthread": Expected("helper", fits=RESYNCED, reaches_root=False),
     "getattr": Expected(indifferent="Proxy.value"),
     "late_threads": Expected(
-        fits=RESYNCED | {Fit.PARTIAL}, reaches_root=False, indifferent="exchanged|lost"
+        fits=RESYNCED | {Fit.PARTIAL},
+        reaches_root=False,
+        indifferent="exchanged|lost|Thread.daemon",
     ),
     "native_pthread": Expected("helper"),
     "no_unwind_table": Expected("bare", fits=RESYNCED, reaches_root=False),

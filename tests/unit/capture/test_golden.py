@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mixstack.capture import read_capture
+from mixstack.capture.reader import read_capture
 from tests.golden.write_capture import DATA, SUMMARY, summary
 
 

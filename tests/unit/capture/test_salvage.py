@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from mixstack.capture import Capture, read_capture
 from mixstack.capture.layout import (
     BLOCK_HEAD_SIZE,
     FILE_HEAD_SIZE,
@@ -31,6 +30,7 @@ from mixstack.capture.layout import (
     pack_file_head,
     unpack_block_head,
 )
+from mixstack.capture.reader import Capture, read_capture
 from mixstack.errors import (
     CaptureError,
     DamagedCapture,
@@ -397,7 +397,7 @@ def test_every_error_has_a_hint(path: Path) -> None:
 WRITE_FOR_EVER = """
 import sys, time
 from tests.unit.capture.captures import *
-from mixstack.capture import CaptureWriter
+from mixstack.capture.writer import CaptureWriter
 writer = CaptureWriter(sys.argv[1], RECORDING)
 add_all_but_samples(writer, SMALL)
 print("ready", flush=True)
