@@ -106,6 +106,8 @@ def test_every_stack_is_legal(
     _check_lines(path, distinct)
     if path.stem == "code_reuse":
         _check_numbers(distinct)
+    if path.stem.startswith("deep_"):
+        _check_depth(found)
 
 
 def _check_quality(
@@ -154,6 +156,19 @@ def _mutants_that_pass(
                 how = f"{kind}: {frames[index].name}"
                 if not re.search(expected.indifferent, how):
                     yield f"{how}\n{show(mutant.frames)}"
+
+
+def _check_depth(found: Sequence[Stack]) -> None:
+    """No stack is cut before it has the frames that were promised."""
+    native = [len(s.sample.stack.native) for s in found if s.merged.native_truncated]
+    python = [
+        sum(len(segment.frames) for segment in s.sample.stack.segments)
+        for s in found
+        if s.merged.python_truncated
+    ]
+    assert native or python
+    assert all(depth >= 256 for depth in native)
+    assert all(depth >= 512 for depth in python)
 
 
 def _check_lines(path: Path, distinct: Iterable[tuple[Frame, ...]]) -> None:

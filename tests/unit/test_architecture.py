@@ -198,7 +198,7 @@ def test_right_of_the_capture_nothing_needs_a_kernel_or_a_target() -> None:
 
 def test_the_offline_half_loads_without_the_live_one() -> None:
     program = (
-        "import sys, mixstack.capture, mixstack.symbolize.names, mixstack.merge.profile,"
+        "import sys, mixstack.capture.reader, mixstack.symbolize.names, mixstack.merge.profile,"
         " mixstack.export.speedscope\n"
         "print(*sorted(n for n in sys.modules if n.startswith('mixstack.')))"
     )
