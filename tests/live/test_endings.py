@@ -80,7 +80,7 @@ def test_the_duration_ends_a_recording_and_not_the_target(tmp_path: Path) -> Non
         assert target.process.poll() is None
     capture = _sound(output, "duration")
     assert capture.footer is not None
-    assert 0.4e9 < capture.footer.end_ns - capture.recording.start_ns < 2e9
+    assert 0.4e9 < capture.footer.end_ns - capture.recording.start_ns < 5e9
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
@@ -115,7 +115,7 @@ def test_the_end_of_the_target_ends_the_recording(tmp_path: Path) -> None:
 def test_a_killed_recorder_loses_at_most_the_last_second(tmp_path: Path) -> None:
     output = tmp_path / "out.data"
     with (
-        running(spinning()) as target,
+        running([PYTHON, program("sorted_key")]) as target,
         attached(target.pid, output) as ours,
     ):
         _wait_for_samples(output)
@@ -130,7 +130,9 @@ def test_a_killed_recorder_loses_at_most_the_last_second(tmp_path: Path) -> None
     assert killed_ns - last_ns <= 1.05e9
     merged = run_mixstack("merge", output, "-f", "collapsed", "-o", "-")
     assert merged.returncode == 0, merged.stderr
-    assert "<module>" in merged.stdout
+    assert {"<module>", "work", "key"} <= {f.name for s in stacks(capture) for f in s.frames}
+    assert "work" in merged.stdout
+    assert "[unknown" not in merged.stdout
     assert capture.problem in merged.stderr
 
 
@@ -155,15 +157,13 @@ def test_the_exit_code_of_a_command_is_passed_on(body: str, code: int, tmp_path:
 
 def test_a_command_goes_on_when_the_duration_ends(tmp_path: Path) -> None:
     body = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass\n"
+    body += "print(time.monotonic_ns())\nexit(5)"
     output = tmp_path / "out.data"
-    done = run_mixstack(
-        "record", "-d", "0.5", "-o", output, "--", PYTHON, "-c", body + "print('done'); exit(5)"
-    )
+    done = run_mixstack("record", "-d", "0.5", "-o", output, "--", PYTHON, "-c", body)
     assert done.returncode == 5, done.stderr
-    assert done.stdout == "done\n"
     capture = _sound(output, "duration")
     assert capture.footer is not None
-    assert capture.footer.end_ns - capture.recording.start_ns < 1.5e9
+    assert capture.footer.end_ns < int(done.stdout)
 
 
 def test_the_first_lines_of_a_short_command_are_named(tmp_path: Path) -> None:
