@@ -197,6 +197,17 @@ int find_thread(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
+INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u64 words = s->used;
+
+	if (words > RECORD_WORDS)
+		words = RECORD_WORDS;
+	count(MS_COUNT_SAMPLES);
+	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, BPF_RB_NO_WAKEUP))
+		count(MS_COUNT_LOST);
+}
+
 SEC("perf_event")
 int walk_chain(struct bpf_perf_event_data *ctx)
 {
@@ -235,18 +246,8 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 	if (!done)
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
+	submit(s, sample); /* the kernel's limit on tail calls: what there is, is sent */
 	return 0;
-}
-
-INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
-{
-	ms_u64 words = s->used;
-
-	if (words > RECORD_WORDS)
-		words = RECORD_WORDS;
-	count(MS_COUNT_SAMPLES);
-	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, BPF_RB_NO_WAKEUP))
-		count(MS_COUNT_LOST);
 }
 
 SEC("perf_event")

@@ -86,12 +86,12 @@ struct ms_state {
 	ms_u32 open;         /* frames were walked since the last marker */
 	ms_u32 search;       /* enum ms_search */
 	ms_u64 outer_cfa;    /* what it found: the CFA of that evaluator's native frame */
-	ms_u64 newest_frame;
-	ms_u32 n_new;
-	ms_u32 reserved2;
+	ms_u64 newest_frame; /* where the chain began */
+
+	/* code objects that user space has not been told of */
 	ms_u64 new_code[CODES_PER_SAMPLE];
-	ms_u32 next_new;
-	ms_u32 reserved;
+	ms_u32 n_new;
+	ms_u32 next_new; /* the first that is not sent yet */
 
 	/* the native walk */
 	ms_u64 ip, sp, bp, r10;
