@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 _WORTH_SAYING_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 10.0
 _SHOWN: Final = 5
 
 
@@ -28,12 +29,19 @@ class ChildWatch:
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._since: dict[int, float] = {}
+        self._next_look = 0.0
+        self._pause_s = _WORTH_SAYING_S / 2
         self._said = False
 
     def look(self, pid: int, now: float) -> None:
-        """Look at the children of `pid`; `now` in seconds of any steady clock."""
-        if self._said:
+        """Look at the children of `pid`, if it is time to; `now` in seconds of any steady clock.
+
+        It takes a file for each thread, so the looks become rare soon.
+        """
+        if self._said or now < self._next_look:
             return
+        self._next_look = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         self._since = {child: self._since.get(child, now) for child in child_pids(pid)}
         lasting = [child for child, since in self._since.items() if now - since >= _WORTH_SAYING_S]
         if lasting:

@@ -7,6 +7,9 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
+from mixstack.record import children
 from mixstack.record.children import ChildWatch, child_pids
 
 
@@ -36,8 +39,8 @@ def test_a_lasting_child_is_told_once() -> None:
         watch.look(os.getpid(), 10.0)
         watch.look(os.getpid(), 10.2)
         assert notes == []
-        watch.look(os.getpid(), 10.3)
-        watch.look(os.getpid(), 10.9)
+        watch.look(os.getpid(), 10.5)
+        watch.look(os.getpid(), 20.9)
         child.communicate(b"\n")
     assert len(notes) == 1
     assert str(child.pid) in notes[0]
@@ -58,3 +61,12 @@ def test_a_process_that_is_gone_has_none() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
     assert child_pids(child.pid) == frozenset()
+
+
+def test_looks_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(children, "child_pids", lambda pid: looks.append(pid) or frozenset())
+    watch = ChildWatch(lambda _note: None)
+    for tenth in range(600):
+        watch.look(7, tenth / 10)
+    assert 8 <= len(looks) <= 14
