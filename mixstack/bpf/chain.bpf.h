@@ -154,6 +154,17 @@ INLINE void torn(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->search = SEARCH_ON;
 }
 
+/* The prologue of the evaluator links its record before it fills it, in one 16-byte store (3.11.7,
+ * 3.12.1 as GCC compiles them). In its body the frame that it runs is in a register: a record that is
+ * filled names that frame. */
+enum { PROLOGUE_MAX = 256 };
+
+INLINE int in_prologue(const struct ms_state *s)
+{
+	return s->process.evaluator_start &&
+	       s->ip - s->process.evaluator_start < PROLOGUE_MAX;
+}
+
 /* Go on at the evaluator whose native frame the search found: its record is at a constant distance
  * from the CFA. The segment is checked like a newest one. */
 INLINE int resume_chain(struct ms_state *s, struct ms_sample_buffer *sample)
@@ -164,6 +175,11 @@ INLINE int resume_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	ms_u64 frame, previous, cframe;
 
 	s->search = SEARCH_DONE;
+	if (!s->outer_cfa && s->whole_stack && in_prologue(s)) {
+		/* The newest evaluator is the outermost as well: it holds no frame yet, and none is lost. */
+		sample->head.flags &= ~MS_SAMPLE_TORN;
+		return end_chain(sample, MS_CHAIN_ROOT);
+	}
 	if (!s->outer_cfa || !learned || !learned->cfa_from_marker)
 		return end_chain(sample, MS_CHAIN_INVALID);
 	cframe = s->outer_cfa - learned->cfa_from_marker;
@@ -199,9 +215,14 @@ INLINE int end_segment(struct ms_state *s, struct ms_sample_buffer *sample, ms_u
 
 	if (l->chain_kind == MS_CHAIN_KIND_CFRAME ||
 	    (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->trust != TRUST_PROVEN)) {
+		/* Only the thread state's own record has no frame. A null frame that left-over memory
+		 * leads to would end the chain just so. */
+		if (s->trust == TRUST_NEWEST && !previous && s->outer_cframe != s->root_cframe)
+			return WALK_TORN;
 		if (s->outer_cframe &&
 		    read_cframe(l, s->outer_cframe, &outer_frame, &outer_previous))
-			return end_chain(sample, MS_CHAIN_READ_FAULT);
+			return s->trust == TRUST_NEWEST ? WALK_TORN
+							: end_chain(sample, MS_CHAIN_READ_FAULT);
 		if (outer_frame != previous)
 			return WALK_TORN;
 		if (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->trust == TRUST_NEWEST)
@@ -213,17 +234,6 @@ INLINE int end_segment(struct ms_state *s, struct ms_sample_buffer *sample, ms_u
 	s->open = 0;
 	s->frame = previous;
 	return append_marker(s, sample, marker);
-}
-
-/* The prologue of the evaluator links its record before it fills it, in one 16-byte store (3.11.7,
- * 3.12.1 as GCC compiles them). In its body the frame that it runs is in a register: a record that is
- * filled names that frame. */
-enum { PROLOGUE_MAX = 256 };
-
-INLINE int in_prologue(const struct ms_state *s)
-{
-	return s->process.evaluator_start &&
-	       s->ip - s->process.evaluator_start < PROLOGUE_MAX;
 }
 
 INLINE int in_a_register(const struct ms_regs *r, ms_u64 value)
@@ -244,21 +254,26 @@ INLINE int leaf_is_evaluator(const struct ms_state *s)
 /* While a generator is resumed or yields, it is the current frame and has no caller (3.12: SEND_GEN,
  * FOR_ITER_GEN, YIELD_VALUE). The caller is in a register then, for the evaluator is about to link it
  * or to go on with it. It is believed if it is the only frame there; its segment's end proves that it
- * lives in the newest evaluator. */
+ * lives in the newest evaluator. Where C resumed the generator, the caller is the evaluator's shim. */
 INLINE int find_caller(struct ms_state *s)
 {
 	const struct ms_layout *l = &s->process.layout;
 	const ms_u64 *registers = (const ms_u64 *)&s->regs;
-	ms_u64 found = 0;
+	ms_u64 found = 0, shim = 0;
 
 	NO_UNROLL for (int i = 0; i < GENERAL_REGISTERS; i++) {
 		ms_u64 value = FRESH(registers[i]);
 
 		if (value == s->newest_frame || value == found || value < PAGE || value & 7)
 			continue;
-		if (read_object(s->frame_bytes, l->frame_size, value) ||
-		    field8(s->frame_bytes, l->frame_owner) >= l->shim_owner)
+		if (read_object(s->frame_bytes, l->frame_size, value))
 			continue;
+		if (field8(s->frame_bytes, l->frame_owner) >= l->shim_owner) {
+			/* it lies beside the evaluator's record */
+			if (value - s->sp < PAGE && field8(s->frame_bytes, l->frame_owner) == l->shim_owner)
+				shim = value;
+			continue;
+		}
 		if (read_object(s->code_bytes, l->code_size, field64(s->frame_bytes, l->frame_code)) ||
 		    field64(s->code_bytes, 8) != s->process.code_type)
 			continue;
@@ -266,8 +281,8 @@ INLINE int find_caller(struct ms_state *s)
 			return 0;
 		found = value;
 	}
-	s->frame = found;
-	return found != 0;
+	s->frame = found ? found : shim;
+	return s->frame != 0;
 }
 
 /* No further frame. In the middle of a segment that is no end; or the newest record is not filled. */

@@ -222,6 +222,7 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 		ms_u64 tstate = s->tstate;
 
 		s->tstate = 0;
+		s->root_cframe = tstate + s->process.layout.tstate_root_cframe;
 		if (read_object(s->tstate_bytes, OBJECT_MAX - 8, tstate))
 			done = end_chain(sample, MS_CHAIN_READ_FAULT);
 		else if (field64(s->tstate_bytes, s->process.layout.tstate_thread_id) != s->fsbase)
@@ -270,6 +271,7 @@ int walk_native(struct bpf_perf_event_data *ctx)
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
 	}
 	if (s->search == SEARCH_ON) {
+		s->whole_stack = sample->head.native_end == MS_NATIVE_ROOT;
 		start_native(s, sample);
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
 	}

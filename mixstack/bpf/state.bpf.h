@@ -82,10 +82,12 @@ struct ms_state {
 	ms_u64 frame;
 	ms_u64 cframe;       /* the record of the segment being walked (3.11, 3.12) */
 	ms_u64 outer_cframe; /* its predecessor */
+	ms_u64 root_cframe;  /* the thread state's own, before the outermost evaluator's */
 	ms_u32 trust;        /* enum ms_trust */
 	ms_u32 open;         /* frames were walked since the last marker */
 	ms_u32 search;       /* enum ms_search */
 	ms_u64 outer_cfa;    /* what it found: the CFA of that evaluator's native frame */
+	ms_u32 whole_stack;  /* it came to the thread's root */
 	ms_u64 newest_frame; /* where the chain began */
 
 	/* code objects that user space has not been told of */
