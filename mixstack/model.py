@@ -26,6 +26,7 @@ class NativeEnd(enum.IntEnum):
     NO_PROGRESS = 6  # the next CFA was not above this one
     NO_USER_REGS = 7  # the user registers could not be recovered
     TAIL_CALLS = 8  # the kernel's limit on tail calls
+    EXITING = 9  # the thread is ending and has no user memory any more: there is no stack
 
 
 class ChainEnd(enum.IntEnum):
@@ -276,6 +277,7 @@ class MarkReason(enum.Enum):
 
     TRUNCATED = "[truncated]"  # the outer end was cut by a frame limit
     CUT = "[unwinding stopped]"  # the native walk died before the root
+    EXITING = "[exiting]"  # the thread was ending: nothing is missing
     GAP = "[frames missing]"  # native frames between here and the next marker are unknown
     UNPLACED = "[unplaced Python frames]"  # the segment above found no native frame
     CHAIN_CUT = "[Python stack cut]"  # the interpreter's chain could not be read to its end

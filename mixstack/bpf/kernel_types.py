@@ -80,12 +80,14 @@ def kernel_config(library: Libbpf) -> Config:
         stack = types.member(task, "stack")
         thread = types.member(task, "thread")
         fsbase = types.member(thread[1], "fsbase") if thread else None
-        if stack is None or thread is None or fsbase is None:
+        flags = types.member(task, "flags")
+        if stack is None or thread is None or fsbase is None or flags is None:
             raise NoKernelTypes("this kernel's task_struct is laid out in an unknown way")
         return Config(
             task_fsbase=thread[0] + fsbase[0],
             task_stack=stack[0],
             user_regs=_THREAD_SIZE - _PT_REGS_BYTES,
+            task_flags=flags[0],
         )
     finally:
         types.close()

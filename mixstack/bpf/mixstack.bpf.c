@@ -10,6 +10,9 @@
 #include "native.bpf.h"
 #include "codes.bpf.h"
 
+enum { PF_EXITING = 4 };                   /* include/linux/sched.h */
+enum { SYS_CLONE = 56, SYS_CLONE3 = 435 }; /* arch/x86/entry/syscalls/syscall_64.tbl */
+
 /* The selectors of 64-bit user code (__USER_CS, __USER_DS). */
 INLINE int user_regs(const struct ms_regs *regs)
 {
@@ -43,6 +46,9 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 	ms_u64 stack = 0;
 
 	s->ip = 0;
+	s->exiting = 0;
+	s->in_system_call = 0;
+	s->new_thread = 0;
 	if (!(ctx->regs.ip >> 63)) {
 		s->ip = ctx->regs.ip;
 		s->sp = ctx->regs.sp;
@@ -53,6 +59,8 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 		return 0;
 	}
 	sample->head.flags |= MS_SAMPLE_KERNEL;
+	bpf_probe_read_kernel(&s->exiting, 4, task + config->task_flags);
+	s->exiting &= PF_EXITING;
 	if (bpf_probe_read_kernel(&stack, 8, task + config->task_stack) ||
 	    bpf_probe_read_kernel(&s->regs, sizeof(s->regs), stack + config->user_regs))
 		return 1;
@@ -66,8 +74,10 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 	s->bp = s->regs.bp;
 	s->r10 = s->regs.r10;
 	/* In a system call ip is behind the two bytes of `syscall`: name the instruction itself. */
-	if ((ms_s64)s->regs.orig_ax >= 0)
+	s->in_system_call = (ms_s64)s->regs.orig_ax >= 0;
+	if (s->in_system_call)
 		s->ip -= 2;
+	s->new_thread = s->regs.ax == 0 && (s->regs.orig_ax == SYS_CLONE || s->regs.orig_ax == SYS_CLONE3);
 	return 0;
 }
 

@@ -31,6 +31,7 @@ enum ms_native_end {
 	MS_NATIVE_NO_PROGRESS = 6,
 	MS_NATIVE_NO_USER_REGS = 7,
 	MS_NATIVE_TAIL_CALLS = 8,
+	MS_NATIVE_EXITING = 9, /* the thread is ending and has no user memory any more */
 };
 
 enum ms_chain_end {
@@ -243,7 +244,7 @@ struct ms_config {
 	ms_u32 task_fsbase;  /* offset of thread.fsbase in task_struct */
 	ms_u32 task_stack;   /* offset of stack in task_struct */
 	ms_u32 user_regs;    /* offset of the user's pt_regs from task->stack */
-	ms_u32 reserved;
+	ms_u32 task_flags;   /* offset of flags in task_struct */
 };
 
 /* Counters, per CPU. */

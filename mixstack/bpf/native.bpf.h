@@ -122,6 +122,24 @@ INLINE int after_call(ms_u64 pc)
 	       (b[2] == 0xff && (b[3] & 0x38) == 0x10) || (b[1] == 0xff && (b[2] & 0x38) == 0x10);
 }
 
+/* A system call in a few instructions without a rule (glibc's clone3, whose rules end where the new
+ * thread begins): a leaf that has pushed nothing. Only if what lies at rsp is a return address. */
+INLINE int step_system_call(struct ms_state *s, struct ms_unwound *to)
+{
+	ms_u64 ip;
+
+	if (!s->in_system_call || s->step != MS_STEP_LEAF || bpf_probe_read_user(&ip, 8, s->sp) ||
+	    !after_call(ip))
+		return 0;
+	to->cfa = s->sp + 8;
+	to->bp_offset = 0;
+	to->ip = ip;
+	to->sp = to->cfa;
+	to->bp = s->bp;
+	to->step = MS_STEP_CALLER;
+	return 1;
+}
+
 /* A step by frame pointer, taken only if what it finds is a return address, and no marker is skipped. */
 INLINE int step_frame_pointer(struct ms_state *s, struct ms_unwound *to, ms_u64 next_marker)
 {
@@ -192,6 +210,23 @@ INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 wh
 	ms_u64 ip = s->ip;
 	ms_u32 step = s->step;
 
+	if (s->exiting && why == MS_NATIVE_READ_FAULT && step == MS_STEP_LEAF) {
+		/* Nothing is missing: there is no stack any more. */
+		append_native(s, sample, ip, step, s->sp);
+		sample->head.native_end = MS_NATIVE_EXITING;
+		return WALK_DONE;
+	}
+	if (why == MS_NATIVE_NO_RULE && step_system_call(s, to)) {
+		append_native(s, sample, ip, step, to->cfa);
+		go_to(s, to);
+		return WALK_ON;
+	}
+	if (why == MS_NATIVE_NO_RULE && s->new_thread && step == MS_STEP_LEAF) {
+		/* Its first instruction: the thread begins here. */
+		append_native(s, sample, ip, step, s->sp);
+		sample->head.native_end = MS_NATIVE_ROOT;
+		return WALK_DONE;
+	}
 	s->dirty = 1;
 	sample->head.end_pc = ip;
 	if (why == MS_NATIVE_NO_TABLE)

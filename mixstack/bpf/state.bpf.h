@@ -103,6 +103,9 @@ struct ms_state {
 	ms_u32 dirty; /* re-synced or stepped by frame pointer: nothing is learned from here on */
 	ms_u32 low, high; /* bounds of a binary search */
 	ms_u32 walking;   /* not yet at an end */
+	ms_u32 exiting;   /* the kernel is ending the thread */
+	ms_u32 in_system_call;
+	ms_u32 new_thread; /* it returns from the clone that made it */
 	ms_u32 failure;   /* enum ms_native_end: why a frame could not be left */
 	struct ms_unwound to;
 	struct ms_mapping mapping; /* of the last frame: mostly the next one's too */

@@ -260,5 +260,5 @@ class Config(LittleEndianStructure):
         ("task_fsbase", c_uint32),
         ("task_stack", c_uint32),
         ("user_regs", c_uint32),
-        ("reserved", c_uint32),
+        ("task_flags", c_uint32),
     )

@@ -30,6 +30,7 @@ from mixstack.model import (
 
 # Bound once: a look-up in an enum costs as much as the rest of a frame.
 _RESYNC, _SIGNAL, _FRAME_POINTER = Step.RESYNC, Step.SIGNAL, Step.FRAME_POINTER
+_NATIVE_WHOLE = (NativeEnd.ROOT, NativeEnd.EXITING)
 _NATIVE_LIMITS = (NativeEnd.TRUNCATED, NativeEnd.TAIL_CALLS)
 _CHAIN_LIMITS = (ChainEnd.TRUNCATED, ChainEnd.TAIL_CALLS)
 _CHAIN_CUTS = (ChainEnd.READ_FAULT, ChainEnd.INVALID)
@@ -227,6 +228,8 @@ def _native_mark(stack: RawStack) -> list[MarkItem]:
         return []
     if stack.native_end in _NATIVE_LIMITS:
         return [MarkItem(MarkReason.TRUNCATED)]
+    if stack.native_end is NativeEnd.EXITING:
+        return [MarkItem(MarkReason.EXITING)]
     return [MarkItem(MarkReason.CUT, stack.end_pc)]
 
 
@@ -264,7 +267,7 @@ def _fit(
         return Fit.PYTHON_ONLY if has_python else Fit.PARTIAL
     resynced = {i for i, frame in enumerate(stack.native) if frame.step is _RESYNC}
     all_right = (
-        stack.native_end is NativeEnd.ROOT
+        stack.native_end in _NATIVE_WHOLE
         and not _chain_mark(stack.chain_end)
         and all(extents.sound)
         and len(placing.slots) == len(stack.segments)

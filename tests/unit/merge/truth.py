@@ -105,7 +105,8 @@ Spoil = Callable[[Random, RawStack], RawStack]
 
 def outer_frames_lost(rng: Random, raw: RawStack) -> RawStack:
     """The native walk ended before the root."""
-    end = rng.choice([e for e in NativeEnd if e not in (NativeEnd.ROOT, NativeEnd.NO_USER_REGS)])
+    whole = (NativeEnd.ROOT, NativeEnd.EXITING, NativeEnd.NO_USER_REGS)
+    end = rng.choice([end for end in NativeEnd if end not in whole])
     lost = rng.randint(0, len(raw.native) - 1)
     return raw._replace(native=raw.native[lost:], native_end=end, end_pc=7)
 
