@@ -59,7 +59,7 @@ EXPECTED = {
     "late_threads": Expected(
         fits=RESYNCED | {Fit.PARTIAL},
         reaches_root=False,
-        indifferent="exchanged|lost|Thread.daemon",
+        indifferent="exchanged|lost|Thread.daemon|WeakSet",
     ),
     "native_pthread": Expected("helper"),
     "no_unwind_table": Expected("bare", fits=RESYNCED, reaches_root=False),
