@@ -191,7 +191,7 @@ def test_the_picture_is_small_enough_to_load() -> None:
 
 
 @EACH
-def test_no_host_of_a_registry_is_named(document: Path) -> None:
-    text = document.read_text().lower()
-    for host in ("pypi.org", "pythonhosted", "npmjs", "registry.", "docker.io", "deb.debian"):
-        assert host not in text, host
+def test_no_host_is_named_but_the_viewers(document: Path) -> None:
+    """Packages come through the user's own clients, from wherever these are set up to look."""
+    hosts = re.findall(r"https?://([^/\s)`\"]+)", document.read_text())
+    assert set(hosts) <= {"www.speedscope.app"}
