@@ -32,6 +32,7 @@ from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 
 EVENT: Final = "cpu-clock"
+TARGET_ENDED: Final = "target ended"  # Footer.reason
 _DRAIN_S: Final = 0.1
 _SETTLING_S: Final = 0.01
 _FLUSH_S: Final = 0.5
@@ -53,6 +54,7 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
     All three leave a complete capture. A started command then goes on, and its end is waited for.
     Raises the errors of errors.py; an earlier capture is set aside only once recording can begin.
     """
+    begin = time.monotonic()
     with ExitStack() as stack:
         launched = Launched(options.command) if options.command else None
         if launched is not None:
@@ -61,6 +63,11 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
         result = _Session(options, launched, interrupted, on_progress, stack).run()
     if launched is None:
         return result
+    if result.footer.reason != TARGET_ENDED:
+        waiting = f"the recording is complete; waiting for {options.command[0]} to end"
+        footer = result.footer
+        elapsed_s = time.monotonic() - begin
+        on_progress(Progress(elapsed_s, footer.samples, footer.losses.ring_full, waiting))
     return RecordResult(
         result.footer, result.notes, result.file_size, launched.wait(), result.rate_achieved_hz
     )
@@ -180,7 +187,7 @@ class _Session:
                 )
             )
             if self._pidfd in ready:
-                return "target ended"
+                return TARGET_ENDED
             if self._interrupted.fd in ready:
                 return "interrupted"
             if end is not None and now >= end:

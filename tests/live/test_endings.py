@@ -161,6 +161,7 @@ def test_a_command_goes_on_when_the_duration_ends(tmp_path: Path) -> None:
     output = tmp_path / "out.data"
     done = run_mixstack("record", "-d", "0.5", "-o", output, "--", PYTHON, "-c", body)
     assert done.returncode == 5, done.stderr
+    assert f"waiting for {PYTHON} to end" in done.stderr
     capture = _sound(output, "duration")
     assert capture.footer is not None
     assert capture.footer.end_ns < int(done.stdout)
