@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import lru_cache
 
 from mixstack.model import KernelSymbol
 
 _LINE = re.compile(rb"[0-9a-f]+ (.) (\S+)(?:[ \t]+\[(\S+)\])?\n?")
+_DIGITS = 16  # of an address, as the kernel prints it
+_ADDRESSED = re.compile(rb"^[0-9a-f]{16} .+$", re.MULTILINE)
+_HIDDEN = b"0" * _DIGITS
 _TEXT = b"tTwW"
 
 # A kernel or module's last function has no successor that would bound it; none is longer than this.
@@ -35,43 +36,42 @@ def kernel_symbols(
 
 
 class _KernelTable:
-    """The list as it was read, and an index into it: 12 bytes a line beside the text."""
+    """The list's own lines, sorted: the addresses at their beginnings all have 16 hex digits."""
 
-    def __init__(self, text: bytes, index: list[int]) -> None:
-        """`index`: address << 32 | where its line begins in `text`, sorted."""
-        self._text = text
-        self._starts = array("Q", (each >> 32 for each in index))
-        self._lines = array("I", (each & 0xFFFFFFFF for each in index))
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
 
     def find(self, address: int) -> KernelSymbol | None:
         """The function whose range, from it to the next symbol of any type, covers the address."""
-        behind = bisect_right(self._starts, address)
+        lines = self._lines
+        behind = bisect_left(lines, b"%016x" % (address + 1))
         if behind == 0:
             return None
-        start = self._starts[behind - 1]
-        aliases = map(self._entry, range(bisect_left(self._starts, start), behind))
+        start_text = lines[behind - 1][:_DIGITS]
+        aliases = map(_entry, lines[bisect_left(lines, start_text) : behind])
         best = min((entry for entry in aliases if entry is not None), default=None)
         if best is None:
             return None
         _, _, name, module = best
+        start = int(start_text, 16)
         end = start + _LONGEST
-        if behind < len(self._starts):
-            following = self._entry(behind)
+        if behind < len(lines):
+            following, next_start = _entry(lines[behind]), int(lines[behind][:_DIGITS], 16)
             same_module = following is not None and following[3] == module
-            end = self._starts[behind] if same_module else min(end, self._starts[behind])
+            end = next_start if same_module else min(end, next_start)
         if address >= end:
             return None
         return KernelSymbol(start, end, name, module or None)
 
-    def _entry(self, at: int) -> tuple[bool, int, str, str] | None:
-        """(is local, underscores, name, module) of a function: the least of aliases is shown."""
-        begin = self._lines[at]
-        line = _LINE.match(self._text, begin)
-        if line is None or line[1] not in _TEXT:
-            return None
-        name = line[2].decode("utf-8", "replace")
-        module = (line[3] or b"").decode("utf-8", "replace")
-        return line[1].islower(), len(name) - len(name.lstrip("_")), name, module
+
+def _entry(line: bytes) -> tuple[bool, int, str, str] | None:
+    """(is local, underscores, name, module) of a function: the least of aliases is shown."""
+    found = _LINE.match(line)
+    if found is None or found[1] not in _TEXT:
+        return None
+    name = found[2].decode("utf-8", "replace")
+    module = (found[3] or b"").decode("utf-8", "replace")
+    return found[1].islower(), len(name) - len(name.lstrip("_")), name, module
 
 
 @lru_cache(maxsize=2)
@@ -81,16 +81,8 @@ def _table(kallsyms: str) -> _KernelTable:
             text = file.read()
     except OSError:
         text = b""
-    index: list[int] = []  # numbers: a third of the memory that pairs would take
-    at = 0
-    for line in io.BytesIO(text):
-        try:
-            start = int(line[: line.find(b" ")], 16)
-        except ValueError:
-            start = 0
-        # Address 0 is what kptr_restrict shows for every symbol.
-        if 0 < start < 1 << 64:
-            index.append(start << 32 | at)
-        at += len(line)
-    index.sort()
-    return _KernelTable(text, index)
+    # Sorted as text: a number of each of 100,000 addresses would take longer than all else here.
+    # Address 0 is what kptr_restrict shows for every symbol.
+    lines = [line for line in _ADDRESSED.findall(text) if not line.startswith(_HIDDEN)]
+    lines.sort()
+    return _KernelTable(lines)
