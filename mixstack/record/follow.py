@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import time
 from bisect import bisect_right
@@ -98,6 +99,7 @@ class Follower:
         if not lines or not (changed or self._interpreter_is_pending()):
             return
         if changed:
+            self._reread_command()
             self._changed_at = now
             self._unread = self._files_to_read(lines)
         before = self._interpreter
@@ -143,6 +145,11 @@ class Follower:
         if self._recorded is None:
             note = self._unsupported or "it ended before its program was known"
             self._record(Process(self.process.pid, self.process.command, None, note))
+
+    def _reread_command(self) -> None:
+        """The command line changes at an exec, also of the program that ran before."""
+        with contextlib.suppress(MixstackError):
+            self.process = TargetProcess.open(self.process.pid)
 
     def _after_exec(self, exe: tuple[int, int, str]) -> bool:
         """Forget the program that was; False if the process is gone."""

@@ -165,6 +165,8 @@ def test_a_command_goes_on_when_the_duration_ends(tmp_path: Path) -> None:
     capture = _sound(output, "duration")
     assert capture.footer is not None
     assert capture.footer.end_ns < int(done.stdout)
+    # PYTHON is the recorder's own interpreter too: that does not hide the exec.
+    assert [process.command for process in capture.processes.values()] == [(PYTHON, "-c", body)]
 
 
 def test_the_first_lines_of_a_short_command_are_named(tmp_path: Path) -> None:
