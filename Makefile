@@ -4,6 +4,7 @@
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine
 #   make oracle  the trampoline oracle at full length: 100,000 samples per interpreter (about 2 minutes)
+#   make trees   the interpreters of later releases of Debian, in build/trees or $MIXSTACK_TREES
 #   make wheel   a wheel with the compiled probe inside, in dist/
 
 SHELL := /bin/bash
@@ -14,7 +15,12 @@ PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check --no-input
 # What an installation is made from; the rest of the package is used in place.
 PARTS := $(wildcard mixstack/bpf/*.c mixstack/bpf/*.h) build_probe.py pyproject.toml
 
-.PHONY: demo test lint bench oracle wheel setup setup-dev clean
+# The interpreters of other releases run in root folders of their own, made once and kept.
+TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
+export MIXSTACK_TREES = $(TREES)
+IN_EACH := base-files coreutils dash
+
+.PHONY: demo test lint bench oracle trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -31,7 +37,7 @@ need = @command -v $(1) >/dev/null || $(call install,$(2))
 demo: setup
 	@$(PYTHON) examples/demo.py build/demo
 
-test: lint
+test: lint trees
 	$(PYTHON) -m pytest
 
 lint: setup-dev
@@ -39,11 +45,19 @@ lint: setup-dev
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-bench: setup-dev
+bench: setup-dev trees
 	$(PYTHON) -m tests.bench.run
 
-oracle: setup-dev
+oracle: setup-dev trees
 	$(PYTHON) -m tests.bench.trampoline_oracle
+
+trees:
+	$(call need,mmdebstrap,mmdebstrap debian-archive-keyring)
+	@tests/make_tree.sh trixie $(TREES)/trixie $(IN_EACH) $(call python,3.13)
+	@tests/make_tree.sh sid $(TREES)/sid $(IN_EACH) $(call python,3.14) $(call python,3.15)
+
+# $(1): a version; its interpreter, its headers and its library.
+python = python$(1) python$(1)-dev libpython$(1)
 
 wheel: | $(PYTHON) clang
 	$(PIP) wheel --no-deps --wheel-dir dist .

@@ -92,7 +92,8 @@ class PythonFrame(NamedTuple):
 class Segment(NamedTuple):
     """The Python frames of one evaluator, outermost first, and the marker it left on the C stack.
 
-    `marker` is None only for the outermost segment of a chain that broke off before its marker.
+    `marker` is None where it is not known: for the outermost segment of a chain that broke off
+    before its marker, and before 3.10 for frames whose evaluator was not found on the C stack.
     `frames` may be empty: an evaluator that is just returning, or running a finalizer.
     """
 
@@ -107,6 +108,7 @@ class RawStack(NamedTuple):
     stack_pointer: the user stack pointer at the leaf (None without user registers).
     torn: the newest evaluator's record was half written and was skipped.
     end_pc: where the native walk died last, of any cause, even if it was re-synced; else None.
+    counted: each segment is one frame without a marker; they can only be counted (3.8, 3.9).
     """
 
     kernel: tuple[int, ...]
@@ -117,6 +119,7 @@ class RawStack(NamedTuple):
     stack_pointer: int | None
     torn: bool
     end_pc: int | None
+    counted: bool = False
 
 
 class Sample(NamedTuple):
@@ -178,7 +181,10 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A recorded process. `interpreter` is None if no supported CPython was found; `note`: why."""
+    """A recorded process. `interpreter` is None if no supported CPython was found.
+
+    note: why; or why the frames of one that was found may be wrong.
+    """
 
     pid: int
     command: tuple[str, ...]
@@ -266,7 +272,7 @@ class Fit(enum.Enum):
 
     EXACT = "exact"  # native walk to the root, every marker in its own native frame
     RESYNCED = "re-synced"  # the same, but the native walk had to restart at a marker
-    COUNTED = "counted"  # 3.8, 3.9: paired by count from the root
+    COUNTED = "counted"  # 3.8, 3.9 without known markers: paired by count from the root
     PARTIAL = "partial"  # something could not be placed, or a walk was cut
     PYTHON_ONLY = "python-only"  # there is no native stack
     NATIVE_ONLY = "native-only"  # complete native stack of a thread that runs no Python

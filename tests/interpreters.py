@@ -1,10 +1,14 @@
 """The interpreters of this machine that tests run against: one row per build that must be covered.
 
-Looked for: $MIXSTACK_PYTHONS (paths, separated by ":"), pyenv's versions, /usr/bin/python3.*.
-A missing one of the supported is skipped with its reason, or with MIXSTACK_REQUIRE_ALL=1 an error.
+Looked for: $MIXSTACK_PYTHONS (paths, separated by ":"), pyenv's versions, /usr/bin/python3.*, and
+the trees of `make trees` ($MIXSTACK_TREES, or build/trees), whose interpreters run with the tree as
+their root folder. A missing one of the supported is skipped with its reason, or with
+MIXSTACK_REQUIRE_ALL=1 an error.
 
     @pytest.mark.parametrize("build", SUPPORTED)
-    def test_...(build: Build) -> None: ...
+    def test_...(build: Build) -> None:
+        with build.running("print('ready', flush=True); input()") as child: ...
+        subprocess.run(build.command("-c", "..."))
 """
 
 from __future__ import annotations
@@ -12,8 +16,11 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,14 +37,25 @@ _PROBE: Final = (
 )
 
 
+ROOT: Final = Path(__file__).parent.parent
+TREES: Final = Path(os.environ.get("MIXSTACK_TREES") or ROOT / "build" / "trees").resolve()
+# What a target in a tree sees at the same path as the tests do.
+SHARED: Final = ("/proc", "/dev", tempfile.gettempdir(), str(ROOT))
+
+
 @dataclass(frozen=True)
 class Build:
-    """A CPython on this machine. `static`: the evaluator is in the executable, not in a library."""
+    """A CPython on this machine. `static`: the evaluator is in the executable, not in a library.
+
+    executable: as the target sees it; host_executable: where to open it here. include: its headers,
+    here. tree: the folder that is its root, None for this machine's own.
+    """
 
     executable: str
     version: tuple[int, int, int]
     include: Path
     static: bool
+    tree: Path | None = None
 
     @property
     def minor(self) -> tuple[int, int]:
@@ -45,7 +63,27 @@ class Build:
 
     @property
     def id(self) -> str:
-        return ".".join(map(str, self.version)) + ("-static" if self.static else "")
+        name = ".".join(map(str, self.version)) + ("-static" if self.static else "")
+        return name if self.tree is None else f"{name}-{self.tree.name}"
+
+    @property
+    def host_executable(self) -> str:
+        return str(self.host(self.executable))
+
+    def host(self, path: str | Path) -> Path:
+        """Where a file that the target sees at `path` is to be opened here."""
+        return in_tree(self.tree, path)
+
+    def command(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> list[str]:
+        """What to start to run it. `env`: variables for nothing but itself (LD_PRELOAD, ...)."""
+        variables = [f"{name}={value}" for name, value in (env or {}).items()]
+        words = ["/usr/bin/env", *variables] if variables else []
+        return [*_entry(self.tree), *words, self.executable, *map(str, arguments)]
+
+    @property
+    def qualified(self) -> bool:
+        """Whether its code objects hold qualified names."""
+        return self.minor >= (3, 11)
 
     @property
     def trampoline(self) -> bool:
@@ -57,13 +95,16 @@ class Build:
         return (self.include / "internal" / "pycore_runtime.h").exists()
 
     @contextmanager
-    def running(self, program: str, *args: str, **popen: Any) -> Iterator[subprocess.Popen[str]]:
+    def running(
+        self, program: str, *args: str, env: Mapping[str, str] | None = None, **popen: Any
+    ) -> Iterator[subprocess.Popen[str]]:
         """A process that runs `python -c program args`, once it has printed a first line.
 
-        That line is in `first_line` of the yielded process; it is killed at the end.
+        That line is in `first_line` of the yielded process; it is killed at the end. `env`: more
+        variables.
         """
         with subprocess.Popen(
-            [self.executable, "-c", program, *args],
+            self.command("-c", program, *args, env=env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -78,13 +119,28 @@ class Build:
                 child.kill()
 
 
+def in_tree(tree: Path | None, path: str | Path) -> Path:
+    """Where the file at `path`, as a process with this root folder sees it, is to be opened."""
+    if tree is None or any(Path(path).is_relative_to(shared) for shared in SHARED):
+        return Path(path)
+    return tree / str(path).lstrip("/")
+
+
+def _entry(tree: Path | None) -> list[str]:
+    """The words before a command that is to run with this tree as its root folder."""
+    if tree is None:
+        return []
+    script = str(Path(__file__).with_name("in_tree.py"))
+    return [sys.executable, "-I", "-S", script, str(tree), *SHARED, "--"]
+
+
 @functools.cache
 def all_builds() -> tuple[Build, ...]:
     """Every CPython that was found, oldest first; each executable file once."""
-    paths = list(dict.fromkeys(os.path.realpath(path) for path in _candidates()))
+    asked = dict.fromkeys([*((None, os.path.realpath(p)) for p in _candidates()), *_in_trees()])
     with ThreadPoolExecutor(max_workers=4) as pool:
-        found = [build for build in pool.map(_ask, paths) if build is not None]
-    return tuple(sorted(found, key=lambda b: (b.version, b.static, b.executable)))
+        found = [build for build in pool.map(lambda at: _ask(*at), asked) if build is not None]
+    return tuple(sorted(found, key=lambda b: (b.version, b.static, str(b.tree), b.executable)))
 
 
 def _candidates() -> list[str]:
@@ -95,11 +151,17 @@ def _candidates() -> list[str]:
     return [path for path in (*named, *pyenv, *system) if os.access(path, os.X_OK)]
 
 
-def _ask(path: str) -> Build | None:
+def _in_trees() -> Iterator[tuple[Path, str]]:
+    for path in sorted(TREES.glob("*/usr/bin/python3.*")):
+        if re.fullmatch(r"python3\.[0-9]+", path.name):
+            yield path.parent.parent.parent, f"/usr/bin/{path.name}"
+
+
+def _ask(tree: Path | None, path: str) -> Build | None:
     """What an interpreter says of itself; None if it does not run or is no default CPython."""
     try:
         answer = subprocess.run(
-            [path, "-I" if "python2" not in path else "-E", "-c", _PROBE],
+            [*_entry(tree), path, "-I" if "python2" not in path else "-E", "-c", _PROBE],
             capture_output=True,
             timeout=30,
             check=True,
@@ -110,8 +172,8 @@ def _ask(path: str) -> Build | None:
     if implementation != "cpython" or free_threaded:
         return None
     major, minor, micro = version
-    static = b"PyEval_EvalFrameEx\0" in Path(path).read_bytes()
-    return Build(path, (major, minor, micro), Path(include), static)
+    static = b"PyEval_EvalFrameEx\0" in in_tree(tree, path).read_bytes()
+    return Build(path, (major, minor, micro), in_tree(tree, include), static, tree)
 
 
 def _row(name: str, wanted: Callable[[Build], bool], required: bool = True) -> Any:
@@ -119,25 +181,29 @@ def _row(name: str, wanted: Callable[[Build], bool], required: bool = True) -> A
     matching = [build for build in all_builds() if wanted(build)]
     if matching:
         return pytest.param(matching[-1], id=f"{name}={matching[-1].id}")
-    reason = f"no {name} CPython here: install it, or name it in $MIXSTACK_PYTHONS"
+    reason = f"no {name} CPython here: `make trees` (as root), or name one in $MIXSTACK_PYTHONS"
     if required and os.environ.get("MIXSTACK_REQUIRE_ALL") == "1":
         raise RuntimeError(reason)
     return pytest.param(None, id=name, marks=pytest.mark.skip(reason=reason))
 
 
 SUPPORTED: Final = [
+    _row("3.8", lambda b: b.minor == (3, 8)),
+    _row("3.9", lambda b: b.minor == (3, 9)),
+    _row("3.10", lambda b: b.minor == (3, 10)),
     _row("3.11-shared", lambda b: b.minor == (3, 11) and not b.static),
     _row("3.11-static", lambda b: b.minor == (3, 11) and b.static),
     _row("3.12", lambda b: b.minor == (3, 12)),
-    _row("3.13", lambda b: b.minor == (3, 13)),
+    _row("3.13", lambda b: b.minor == (3, 13) and b.tree is None),
+    _row("3.13-debian", lambda b: b.minor == (3, 13) and b.tree is not None),
+    _row("3.14", lambda b: b.minor == (3, 14)),
+    _row("3.15", lambda b: b.minor == (3, 15)),
 ]
 
 # No machine has to have these.
 UNSUPPORTED: Final = [
     _row("2.7", lambda b: b.minor == (2, 7), required=False),
     _row("3.6", lambda b: b.minor == (3, 6), required=False),
-    _row("3.8", lambda b: b.minor == (3, 8), required=False),
-    _row("3.10", lambda b: b.minor == (3, 10), required=False),
 ]
 
 

@@ -6,6 +6,7 @@
 #ifndef MIXSTACK_CHAIN_H
 #define MIXSTACK_CHAIN_H
 
+#include "print.bpf.h"
 #include "tables.bpf.h"
 
 /* What a step says. The last two are ends as well; what they ask for is done once, after the loop. */
@@ -18,98 +19,10 @@ enum ms_walk {
 enum { GENERAL_REGISTERS = 15 }; /* the first words of struct ms_regs */
 enum { PAGE = 4096 };
 
-/* PyASCIIObject (Include/cpython/unicodeobject.h), the same from 3.8 to 3.15. */
-enum {
-	STRING_LENGTH = 16,
-	STRING_STATE = 32,
-	STRING_KIND_SHIFT = 2, /* bits of `state`: interned 0..1, kind 2..4, compact 5, ascii 6 */
-	STRING_KIND_MASK = 7,
-	STRING_COMPACT = 32,
-	STRING_ASCII = 64,
-};
-
 INLINE int end_chain(struct ms_sample_buffer *sample, ms_u8 why)
 {
 	sample->head.chain_end = why;
 	return WALK_DONE;
-}
-
-INLINE int read_object(ms_u64 *bytes, ms_u32 size, ms_u64 address)
-{
-	size &= OBJECT_MAX - 1;
-	return bpf_probe_read_user(bytes, size, address) != 0;
-}
-
-#define PRINT_PRIME 0x9E3779B97F4A7C15ULL
-
-/* Fold the beginning of a str into the print: its length and up to PRINT_WORDS words of characters. */
-INLINE void print_string(struct ms_state *s, ms_u64 address)
-{
-	const struct ms_layout *l = &s->process.layout;
-	ms_u64 bytes;
-	ms_u32 state, data;
-
-	if (bpf_probe_read_user(s->string_bytes, sizeof(s->string_bytes), address))
-		return;
-	state = (ms_u32)s->string_bytes[STRING_STATE / 8];
-	data = (state & STRING_ASCII ? l->string_ascii_data : l->string_compact_data) / 8;
-	bytes = s->string_bytes[STRING_LENGTH / 8] * ((state >> STRING_KIND_SHIFT) & STRING_KIND_MASK);
-	FRESH(s->print) = (FRESH(s->print) ^ bytes) * PRINT_PRIME;
-	NO_UNROLL for (ms_u32 i = 0; i < PRINT_WORDS; i++) {
-		ms_u64 word = s->string_bytes[(data + i) & (STRING_WORDS - 1)];
-
-		if (bytes <= i * 8)
-			break;
-		if (bytes < i * 8 + 8) /* what lies behind the string is not its own */
-			word <<= (8 - (bytes & 7)) * 8;
-		FRESH(s->print) = (FRESH(s->print) ^ word) * PRINT_PRIME;
-	}
-}
-
-/* What stays the same while a code object lives, folded into 32 bits: memory that is freed and used
- * for another code object gets another value. Pointers alone will not do: a program that compiles in a
- * loop gets the same memory for all of them each time. record/codes.py computes the same. */
-INLINE ms_u32 fingerprint(struct ms_state *s)
-{
-	const struct ms_layout *l = &s->process.layout;
-	const ms_u64 *code = s->code_bytes;
-	ms_u32 version = l->code_version ? field32(code, l->code_version) : 0;
-	ms_u64 h = field64(code, 16); /* ob_size: the number of code units */
-
-	h = (h ^ field64(code, l->code_filename)) * PRINT_PRIME;
-	h = (h ^ field64(code, l->code_name)) * PRINT_PRIME;
-	h = (h ^ field64(code, l->code_qualname)) * PRINT_PRIME;
-	h = (h ^ field64(code, l->code_linetable)) * PRINT_PRIME;
-	h = (h ^ field32(code, l->code_first_line)) * PRINT_PRIME;
-	h = (h ^ field32(code, l->code_flags)) * PRINT_PRIME;
-	if (version) {
-		FRESH(s->print) = (h ^ version) * PRINT_PRIME;
-	} else {
-		FRESH(s->print) = h;
-		print_string(s, field64(code, l->code_qualname));
-		FORGET();
-		print_string(s, field64(code, l->code_filename));
-	}
-	FORGET();
-	return (ms_u32)(FRESH(s->print) >> 32);
-}
-
-INLINE ms_u64 seen_key(ms_u32 pid, ms_u64 address, ms_u32 print)
-{
-	return (address ^ ((ms_u64)print << 20) ^ ((ms_u64)pid << 44)) | 1;
-}
-
-/* Remember a code object that user space has not been told of; codes.bpf.h sends it. */
-INLINE void note_code(struct ms_state *s, ms_u32 pid, ms_u64 address, ms_u32 print)
-{
-	ms_u32 slot = print & (SEEN_SLOTS - 1);
-	ms_u64 *seen = bpf_map_lookup_elem(&ms_seen, &slot);
-	ms_u32 at = s->n_new;
-
-	if (!seen || *seen == seen_key(pid, address, print) || at >= CODES_PER_SAMPLE)
-		return;
-	s->new_code[at & (CODES_PER_SAMPLE - 1)] = address;
-	s->n_new = at + 1;
 }
 
 INLINE int append_marker(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 marker)
@@ -275,7 +188,7 @@ INLINE int find_caller(struct ms_state *s)
 			continue;
 		}
 		if (read_object(s->code_bytes, l->code_size, field64(s->frame_bytes, l->frame_code)) ||
-		    field64(s->code_bytes, 8) != s->process.code_type)
+		    field64(s->code_bytes, l->object_type) != s->process.code_type)
 			continue;
 		if (found)
 			return 0;
@@ -300,6 +213,22 @@ INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	return end_chain(sample, MS_CHAIN_ROOT);
 }
 
+/* Where the bytecode lies that the frame runs. A free-threaded build has a copy of it per thread:
+ * _PyCodeArray (Include/cpython/code.h), a count and that many pointers; the first is the object's own. */
+INLINE ms_u64 bytecode(struct ms_state *s, ms_u64 code)
+{
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 copy = 0;
+	ms_u32 index;
+
+	if (!l->code_tlbc)
+		return code + l->code_adaptive;
+	index = field32(s->frame_bytes, l->frame_tlbc_index);
+	if (index && bpf_probe_read_user(&copy, 8, field64(s->code_bytes, l->code_tlbc) + 8 + 8ULL * index) == 0)
+		return copy;
+	return code + l->code_adaptive;
+}
+
 INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 {
 	const struct ms_layout *l = &s->process.layout;
@@ -308,7 +237,7 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	ms_u32 print, tag = MS_ENTRY_FRAME;
 	ms_u8 owner;
 
-	if (!frame)
+	if (!frame || frame == s->base_frame)
 		return WALK_NO_FRAME;
 	if (sample->head.n_chain >= MAX_CHAIN)
 		return end_chain(sample, MS_CHAIN_TRUNCATED);
@@ -324,11 +253,11 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	code = field64(s->frame_bytes, l->frame_code) & ~7ULL;
 	if (read_object(s->code_bytes, l->code_size, code))
 		return WALK_TORN;
-	if (field64(s->code_bytes, 8) != s->process.code_type || owner > 4)
+	if (field64(s->code_bytes, l->object_type) != s->process.code_type || owner > 4)
 		return WALK_TORN;
 
 	print = fingerprint(s);
-	offset = (ms_s64)(field64(s->frame_bytes, l->frame_instr) - (code + l->code_adaptive));
+	offset = (ms_s64)(field64(s->frame_bytes, l->frame_instr) - bytecode(s, code));
 	/* _PyFrame_IsIncomplete (Include/internal/pycore_frame.h); 1 is FRAME_OWNED_BY_GENERATOR. */
 	if (owner != 1 && offset < 2 * (ms_s64)(ms_s32)field32(s->code_bytes, l->code_first_traceable))
 		tag = MS_ENTRY_INCOMPLETE;
@@ -363,7 +292,10 @@ INLINE int start_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	const struct ms_layout *l = &s->process.layout;
 	ms_u64 frame, previous, start = field64(s->tstate_bytes, l->tstate_frame);
 
-	s->trust = TRUST_NEWEST;
+	/* An outer thread state of the thread is inside a call: its record is filled. */
+	s->trust = sample->head.n_chain ? TRUST_PROVEN : TRUST_NEWEST;
+	s->open = 0;
+	s->base_frame = l->tstate_base_frame ? field64(s->tstate_bytes, l->tstate_base_frame) : 0;
 	if (l->chain_kind == MS_CHAIN_KIND_SHIM) {
 		s->frame = start;
 		return WALK_ON;

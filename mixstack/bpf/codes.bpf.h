@@ -7,35 +7,29 @@
 
 #include "chain.bpf.h"
 
-/* PyBytesObject (Include/cpython/bytesobject.h) */
-enum {
-	BYTES_SIZE = 16,
-	BYTES_DATA = 32,
-};
+enum { STRING_HEAD_MAX = 64 }; /* sizeof(PyASCIIObject), of a free-threaded build as well */
 
-INLINE void read_string(struct ms_string *out, const struct ms_layout *l, ms_u64 address)
+INLINE void read_string(struct ms_state *s, struct ms_string *out, ms_u64 address)
 {
-	ms_u64 words[5] = {};
-	ms_u64 bytes;
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 bytes, length;
 	ms_u32 state, data;
 
 	out->kind = 0;
 	out->ascii = 0;
 	out->bytes = 0;
 	out->length = 0;
-	if (bpf_probe_read_user(words, sizeof(words), address))
+	if (read_string_head(s, address, STRING_HEAD_MAX, &state) || !(state & STRING_COMPACT))
 		return;
-	state = (ms_u32)words[STRING_STATE / 8];
-	if (!(state & STRING_COMPACT))
-		return;
-	out->length = words[STRING_LENGTH / 8] > 0xffffffff ? 0xffffffff : words[STRING_LENGTH / 8];
-	bytes = (ms_u64)out->length * ((state >> STRING_KIND_SHIFT) & STRING_KIND_MASK);
+	length = string_field64(s, l->string_length);
+	out->length = length > 0xffffffff ? 0xffffffff : length;
+	bytes = (ms_u64)out->length * (state & STRING_KIND_MASK);
 	if (bytes > MS_CODE_STRING_MAX)
 		bytes = MS_CODE_STRING_MAX;
 	data = state & STRING_ASCII ? l->string_ascii_data : l->string_compact_data;
 	if (bytes && bpf_probe_read_user(out->data, bytes, address + data))
 		return;
-	out->kind = (state >> STRING_KIND_SHIFT) & STRING_KIND_MASK;
+	out->kind = state & STRING_KIND_MASK;
 	out->ascii = !!(state & STRING_ASCII);
 	out->bytes = bytes;
 }
@@ -55,18 +49,18 @@ INLINE void send_code(struct ms_state *s, struct ms_code_buffer *out, ms_u32 pid
 	out->code.fingerprint = fingerprint(s);
 	out->code.first_line = (ms_s32)field32(s->code_bytes, l->code_first_line);
 	out->code.reserved = 0;
-	read_string(&out->code.name, l, field64(s->code_bytes, l->code_name));
-	read_string(&out->code.qualname, l, field64(s->code_bytes, l->code_qualname));
-	read_string(&out->code.filename, l, field64(s->code_bytes, l->code_filename));
+	read_string(s, &out->code.name, field64(s->code_bytes, l->code_name));
+	read_string(s, &out->code.qualname, field64(s->code_bytes, l->code_qualname));
+	read_string(s, &out->code.filename, field64(s->code_bytes, l->code_filename));
 
 	linetable = field64(s->code_bytes, l->code_linetable);
 	size = 0;
 	out->code.linetable_length = 0;
-	if (bpf_probe_read_user(&out->code.linetable_length, 8, linetable + BYTES_SIZE) == 0)
+	if (bpf_probe_read_user(&out->code.linetable_length, 8, linetable + l->var_size) == 0)
 		size = out->code.linetable_length;
 	if (size > MS_CODE_LINETABLE_MAX)
 		size = MS_CODE_LINETABLE_MAX;
-	if (size && bpf_probe_read_user(out->linetable, size, linetable + BYTES_DATA))
+	if (size && bpf_probe_read_user(out->linetable, size, linetable + l->bytes_data))
 		size = 0;
 	out->code.linetable_bytes = size;
 

@@ -3,83 +3,14 @@
  *
  *   on_sample ─► [find_thread] ─► walk_chain ⇄ walk_native ─► [send_codes]
  *
- * (Back from walk_native to walk_chain it goes once, if the newest evaluator's record is half written.)
+ * (Before 3.11 walk_frames stands for walk_chain. Back from walk_native to walk_chain it goes once, if the newest evaluator's record is half written.)
  * Every arrow is a tail call, every loop is bounded, all state is in per-CPU maps. It runs in the timer
  * interrupt (or NMI): it takes no lock, updates no shared hash, and cannot fault.
  */
+#include "registers.bpf.h"
+#include "frames.bpf.h"
 #include "native.bpf.h"
 #include "codes.bpf.h"
-
-enum { PF_EXITING = 4 };                   /* include/linux/sched.h */
-enum { SYS_CLONE = 56, SYS_CLONE3 = 435 }; /* arch/x86/entry/syscalls/syscall_64.tbl */
-
-/* The selectors of 64-bit user code (__USER_CS, __USER_DS). */
-INLINE int user_regs(const struct ms_regs *regs)
-{
-	return regs->cs == 0x33 && (regs->ss & 0xffff) == 0x2b;
-}
-
-/* Field by field: the verifier knows the context only so. */
-INLINE void copy_registers(struct ms_regs *to, const struct ms_regs *from)
-{
-	to->r15 = from->r15;
-	to->r14 = from->r14;
-	to->r13 = from->r13;
-	to->r12 = from->r12;
-	to->bp = from->bp;
-	to->bx = from->bx;
-	to->r11 = from->r11;
-	to->r10 = from->r10;
-	to->r9 = from->r9;
-	to->r8 = from->r8;
-	to->ax = from->ax;
-	to->cx = from->cx;
-	to->dx = from->dx;
-	to->si = from->si;
-	to->di = from->di;
-}
-
-/* The user's registers: the context's, or those that the kernel saved at the top of its stack. */
-INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
-			  struct ms_sample_buffer *sample, const struct ms_config *config, ms_u64 task)
-{
-	ms_u64 stack = 0;
-
-	s->ip = 0;
-	s->exiting = 0;
-	s->in_system_call = 0;
-	s->new_thread = 0;
-	if (!(ctx->regs.ip >> 63)) {
-		s->ip = ctx->regs.ip;
-		s->sp = ctx->regs.sp;
-		s->bp = ctx->regs.bp;
-		s->r10 = ctx->regs.r10;
-		if (leaf_is_evaluator(s))
-			copy_registers(&s->regs, &ctx->regs);
-		return 0;
-	}
-	sample->head.flags |= MS_SAMPLE_KERNEL;
-	bpf_probe_read_kernel(&s->exiting, 4, task + config->task_flags);
-	s->exiting &= PF_EXITING;
-	if (bpf_probe_read_kernel(&stack, 8, task + config->task_stack) ||
-	    bpf_probe_read_kernel(&s->regs, sizeof(s->regs), stack + config->user_regs))
-		return 1;
-	/* A kernel built for FRED leaves 16 bytes above them. */
-	if (!user_regs(&s->regs) &&
-	    (bpf_probe_read_kernel(&s->regs, sizeof(s->regs), stack + config->user_regs - 16) ||
-	     !user_regs(&s->regs)))
-		return 1;
-	s->ip = s->regs.ip;
-	s->sp = s->regs.sp;
-	s->bp = s->regs.bp;
-	s->r10 = s->regs.r10;
-	/* In a system call ip is behind the two bytes of `syscall`: name the instruction itself. */
-	s->in_system_call = (ms_s64)s->regs.orig_ax >= 0;
-	if (s->in_system_call)
-		s->ip -= 2;
-	s->new_thread = s->regs.ax == 0 && (s->regs.orig_ax == SYS_CLONE || s->regs.orig_ax == SYS_CLONE3);
-	return 0;
-}
 
 INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 pid_tid)
 {
@@ -89,6 +20,12 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	s->next_new = 0;
 	s->search = SEARCH_NONE;
 	s->open = 0;
+	s->walking_frames = 0;
+	s->n_locals = 0;
+	s->next_local = 0;
+	s->next_native = 0;
+	s->learned_at = 0;
+	s->learning = 0;
 	s->outer_cfa = 0;
 	s->mapping.start = 0;
 	s->mapping.end = 0;
@@ -120,6 +57,40 @@ INLINE void start_native(struct ms_state *s, struct ms_sample_buffer *sample)
 	sample->head.n_native = 0;
 	sample->head.end_pc = 0;
 	sample->head.native_end = MS_NATIVE_NO_USER_REGS;
+}
+
+/* The next thread state of this thread, to be walked; there may be none. */
+INLINE int enter_next(struct ms_state *s)
+{
+	ms_u32 next = FRESH(s->next_tstate);
+
+	s->tstate = 0;
+	if (next >= FRESH(s->n_tstates))
+		return 0;
+	s->tstate = s->tstates[next & (MAX_TSTATES - 1)];
+	FRESH(s->next_tstate) = next + 1;
+	return 1;
+}
+
+INLINE void walk_python(struct bpf_perf_event_data *ctx, struct ms_state *s)
+{
+	if (s->process.layout.chain_kind >= MS_CHAIN_KIND_FRAME)
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_FRAMES);
+	bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
+}
+
+/* The first call for a thread state: `tstate` is taken out of the state, a later call goes on. */
+INLINE int read_thread_state(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u64 tstate = s->tstate;
+
+	s->tstate = 0;
+	s->root_cframe = tstate + s->process.layout.tstate_root_cframe;
+	if (read_object(s->tstate_bytes, OBJECT_MAX - 8, tstate))
+		return end_chain(sample, MS_CHAIN_READ_FAULT);
+	if (field64(s->tstate_bytes, s->process.layout.tstate_thread_id) != s->fsbase)
+		return end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
+	return WALK_ON;
 }
 
 SEC("perf_event")
@@ -163,17 +134,21 @@ int on_sample(struct bpf_perf_event_data *ctx)
 	}
 	s->fsbase = 0;
 	bpf_probe_read_kernel(&s->fsbase, 8, task + config->task_fsbase);
-	s->tstate = 0;
-	if (s->process.tss_slot) {
-		bpf_probe_read_user(&s->tstate, 8, s->fsbase + s->process.tss_slot);
-		bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
-	} else {
+	s->n_tstates = 0;
+	s->next_tstate = 0;
+	if (s->process.several || !s->process.tss_slot) {
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_THREADS);
+		return 0;
 	}
+	if (bpf_probe_read_user(&s->tstates[0], 8, s->fsbase + s->process.tss_slot) == 0 && s->tstates[0])
+		s->n_tstates = 1;
+	enter_next(s);
+	walk_python(ctx, s);
 	return 0;
 }
 
-/* Without a known thread-local slot: the thread state whose thread_id is ours, by the list. */
+/* Without a known thread-local slot, or where it does not tell all: the thread states whose thread_id
+ * is ours, by the lists. */
 enum { THREADS_MAX = 256 };
 
 SEC("perf_event")
@@ -198,12 +173,17 @@ int find_thread(struct bpf_perf_event_data *ctx)
 		if (read_object(s->tstate_bytes, OBJECT_MAX - 8, tstate))
 			break;
 		if (field64(s->tstate_bytes, s->process.layout.tstate_thread_id) == s->fsbase) {
-			s->tstate = tstate;
-			break;
+			ms_u32 at = FRESH(s->n_tstates);
+
+			s->tstates[at & (MAX_TSTATES - 1)] = tstate;
+			FRESH(s->n_tstates) = at + 1;
+			if (!s->process.several || at + 1 >= MAX_TSTATES)
+				break;
 		}
 		tstate = field64(s->tstate_bytes, s->process.layout.tstate_next);
 	}
-	bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
+	enter_next(s);
+	walk_python(ctx, s);
 	return 0;
 }
 
@@ -228,16 +208,8 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 	if (!s || !sample)
 		return 0;
 	if (s->tstate) {
-		/* The first call: `tstate` is taken out of the state, a later call goes on with `frame`. */
-		ms_u64 tstate = s->tstate;
-
-		s->tstate = 0;
-		s->root_cframe = tstate + s->process.layout.tstate_root_cframe;
-		if (read_object(s->tstate_bytes, OBJECT_MAX - 8, tstate))
-			done = end_chain(sample, MS_CHAIN_READ_FAULT);
-		else if (field64(s->tstate_bytes, s->process.layout.tstate_thread_id) != s->fsbase)
-			done = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
-		else
+		done = read_thread_state(s, sample);
+		if (!done)
 			done = start_chain(s, sample);
 	} else if (s->search == SEARCH_ON) {
 		done = resume_chain(s, sample);
@@ -254,10 +226,40 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 		done = end_of_chain(s, sample);
 	if (done == WALK_TORN)
 		torn(s, sample);
-	if (!done)
+	if (!done || (sample->head.chain_end == MS_CHAIN_ROOT && s->search != SEARCH_ON && enter_next(s)))
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
 	submit(s, sample); /* the kernel's limit on tail calls: what there is, is sent */
+	return 0;
+}
+
+SEC("perf_event")
+int walk_frames(struct bpf_perf_event_data *ctx)
+{
+	struct ms_sample_buffer *sample = the_sample();
+	struct ms_state *s = the_state();
+	int done = WALK_ON;
+
+	if (!s || !sample)
+		return 0;
+	if (s->tstate) {
+		done = read_thread_state(s, sample);
+		if (!done)
+			done = start_frames(s, sample);
+	} else if (!s->walking_frames) {
+		done = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
+	}
+	s->walking_frames = 1;
+	NO_UNROLL for (int i = 0; i < CHAIN_PER_CALL; i++) {
+		if (done)
+			break;
+		done = s->in_markers ? marker_step(s, sample) : frame_step(s, sample);
+		FORGET();
+	}
+	if (!done || (sample->head.chain_end == MS_CHAIN_ROOT && enter_next(s)))
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_FRAMES);
+	bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
+	submit(s, sample);
 	return 0;
 }
 
@@ -285,9 +287,70 @@ int walk_native(struct bpf_perf_event_data *ctx)
 		start_native(s, sample);
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
 	}
+	if (s->process.layout.chain_kind == MS_CHAIN_KIND_FRAME && s->n_locals)
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_MARKERS);
 	submit(s, sample);
 	if (s->n_new)
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_CODES);
+	return 0;
+}
+
+/* 3.8, 3.9: where on the C stack each Python frame is. */
+SEC("perf_event")
+int find_markers(struct bpf_perf_event_data *ctx)
+{
+	struct ms_sample_buffer *sample = the_sample();
+	struct ms_state *s = the_state();
+	struct ms_learned *learned;
+	ms_u32 slot;
+
+	if (!s || !sample)
+		return 0;
+	slot = s->process.slot;
+	learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	if (!learned)
+		return 0;
+	if (FRESH(s->next_native) == 0)
+		FRESH(s->slot) = learned->seen < SLOTS_ENOUGH ? 0 : learned->slot;
+	FRESH(s->walking) = WALK_ON;
+	NO_UNROLL for (int i = 0; i < MARKERS_PER_CALL; i++) {
+		if (FRESH(s->walking) != WALK_ON)
+			break;
+		FRESH(s->walking) = marker_of_native(s, sample, learned);
+		FORGET();
+	}
+	if (FRESH(s->walking) == WALK_ON)
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_MARKERS);
+	if (FRESH(s->walking) == WALK_LEARN)
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_LEARN);
+	if (!FRESH(s->slot))
+		sample->head.flags |= MS_SAMPLE_COUNTED;
+	submit(s, sample);
+	if (s->n_new)
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_CODES);
+	return 0;
+}
+
+SEC("perf_event")
+int learn_markers(struct bpf_perf_event_data *ctx)
+{
+	struct ms_sample_buffer *sample = the_sample();
+	struct ms_state *s = the_state();
+	struct ms_learned *learned;
+	ms_u64 sp, cfa;
+	ms_u32 slot;
+
+	if (!s || !sample)
+		return 0;
+	slot = s->process.slot;
+	learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	if (!learned)
+		return 0;
+	if (bounds_of_native(s, sample, &sp, &cfa))
+		learn_slot(s, learned, sp, cfa, s->locals[s->next_local & (MAX_MARKERS - 1)]);
+	s->learned_at = s->next_native;
+	s->learning++;
+	bpf_tail_call(ctx, &ms_programs, PROGRAM_MARKERS);
 	return 0;
 }
 

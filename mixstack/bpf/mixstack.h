@@ -57,7 +57,8 @@ enum ms_step {
 enum ms_chain_entry {
 	MS_ENTRY_FRAME = 0,      /* address: the code object */
 	MS_ENTRY_INCOMPLETE = 1, /* the same, before its first traceable instruction */
-	MS_ENTRY_MARKER = 2,     /* address: the marker on the C stack; closes the segment before it */
+	MS_ENTRY_MARKER = 2,     /* address: the marker on the C stack; closes the segment before it.
+				    In a paired list: one frame's; 0: not found */
 };
 
 #define MS_TAG_SHIFT 56
@@ -67,7 +68,10 @@ enum ms_sample_flag {
 	MS_SAMPLE_TORN = 1,        /* the newest evaluator's record was half written; skipped */
 	MS_SAMPLE_KERNEL = 2,      /* the thread was in the kernel */
 	MS_SAMPLE_NEW_MAPPING = 4, /* a pc fell into no known mapping: user space must look again */
-	MS_SAMPLE_NO_TABLE = 8     /* the table of the mapping at end_pc is missing: read it next */
+	MS_SAMPLE_NO_TABLE = 8,    /* the table of the mapping at end_pc is missing: read it next */
+	MS_SAMPLE_PAIRED = 16,     /* before 3.11: of each thread state its frames, then their markers */
+	MS_SAMPLE_SETTLED = 32,    /* the newest frame and the newest marker belong together */
+	MS_SAMPLE_COUNTED = 64     /* 3.8, 3.9: where an evaluator names its frame is not known (yet) */
 };
 
 /* A sample: this head, then n_kernel x u64, then n_chain x ms_python, then n_native x ms_native;
@@ -182,22 +186,31 @@ enum ms_chain_kind {
 	MS_CHAIN_KIND_CFRAME = 1,      /* 3.11: markers are _PyCFrame, segments end at is_entry */
 	MS_CHAIN_KIND_CFRAME_SHIM = 2, /* 3.12: the chain starts at a _PyCFrame, markers are shims */
 	MS_CHAIN_KIND_SHIM = 3,        /* 3.13+: the chain starts in the thread state */
+	MS_CHAIN_KIND_FRAME = 4,       /* 3.8, 3.9: frame objects, one per evaluation; each evaluator
+					  keeps its frame's address in a place of its own: the marker */
+	MS_CHAIN_KIND_FRAME_CFRAME = 5, /* 3.10: the same, and beside them a list of CFrames: markers */
 };
 
 struct ms_layout {
 	ms_u32 chain_kind;
 	ms_u16 tstate_next;
 	ms_u16 tstate_thread_id;
-	ms_u16 tstate_frame; /* cframe (3.11, 3.12), current_frame (3.13+) */
+	ms_u16 tstate_frame; /* frame (3.8 to 3.10), cframe (3.11, 3.12), current_frame (3.13+) */
+	ms_u16 tstate_cframe; /* 3.10 */
 	ms_u16 tstate_root_cframe;
+	ms_u16 tstate_base_frame; /* 3.15: points at the sentinel that ends the chain */
 	ms_u16 cframe_current_frame;
 	ms_u16 cframe_previous;
 	ms_u16 frame_size; /* how much of a frame to read */
 	ms_u16 frame_code;
 	ms_u16 frame_previous;
 	ms_u16 frame_instr;
+	ms_u16 instr_scale; /* 0: frame_instr is a pointer; else an int, counted in so many bytes */
 	ms_u16 frame_owner;
 	ms_u16 frame_is_entry;
+	ms_u16 frame_state; /* f_executing (3.8, 3.9), f_state (3.10) */
+	ms_u16 frame_locals; /* 3.8, 3.9: f_localsplus; evaluators keep the address of that */
+	ms_u16 frame_tlbc_index; /* free-threaded builds: which copy of the bytecode it runs */
 	ms_u16 code_size; /* how much of a code object to read: up to co_code_adaptive */
 	ms_u16 code_flags;
 	ms_u16 code_first_line;
@@ -207,11 +220,17 @@ struct ms_layout {
 	ms_u16 code_linetable;
 	ms_u16 code_first_traceable;
 	ms_u16 code_adaptive;
+	ms_u16 code_tlbc; /* free-threaded builds: the array of copies; 0: there are none */
 	ms_u16 code_version; /* a number that no other code object of the interpreter has; 0: none */
+	ms_u16 object_type; /* ob_type of any object */
+	ms_u16 var_size;    /* ob_size of a PyVarObject */
+	ms_u16 bytes_data;
+	ms_u16 string_length;
+	ms_u16 string_state;
+	ms_u16 string_kind_shift; /* bits of `state`: kind from here on 3, then compact, ascii */
 	ms_u16 string_ascii_data;   /* characters of a compact ASCII str */
 	ms_u16 string_compact_data; /* of any other compact str */
 	ms_u16 shim_owner; /* owner >= this: the frame is a shim */
-	ms_u16 reserved;
 };
 
 /* What the probe knows of one process; the value of a hash keyed by pid (tgid). */
@@ -224,7 +243,7 @@ struct ms_process {
 	ms_u32 interp_threads_head; /* offset of the newest thread state in an interpreter state */
 	ms_u32 interp_next;
 	ms_u32 slot; /* index into the table of what was learned (ms_learned) */
-	ms_u32 reserved;
+	ms_u32 several; /* a thread may have several thread states: all of the list are looked at */
 	struct ms_layout layout;
 	ms_u64 code_start; /* the interpreter's own text: only there is an evaluator learned */
 	ms_u64 code_end;
@@ -237,6 +256,9 @@ struct ms_learned {
 	ms_s64 cfa_from_marker; /* K: CFA - marker; 0: not yet */
 	ms_s64 rbp_from_cfa;    /* where the evaluator saves its caller's rbp: CFA + this */
 	ms_s64 marker_from_cframe; /* 3.12: marker - _PyCFrame, both in one frame; 0: not yet */
+	ms_u64 slots; /* 3.8, 3.9: bit i: all evaluators named their frame at CFA - 8 * i */
+	ms_u32 slot;  /* the place that is looked at: CFA - 8 * slot; 0: not yet */
+	ms_u32 seen;  /* how many evaluators that was learned from */
 };
 
 /* The machine; the only element of an array. */

@@ -16,7 +16,16 @@ from mixstack.bpf.ring import Drained, Ring
 from mixstack.errors import NoProbe
 
 _OBJECT: Final = os.path.join(os.path.dirname(__file__), "mixstack.bpf.o")
-_PROGRAMS: Final = ("find_thread", "walk_chain", "walk_native", "send_codes")  # enum ms_program
+# enum ms_program
+_PROGRAMS: Final = (
+    "find_thread",
+    "walk_chain",
+    "walk_native",
+    "send_codes",
+    "walk_frames",
+    "find_markers",
+    "learn_markers",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ enum {
 	MAX_CHAIN = 640, /* at least 512 Python frames and 128 markers */
 	MAX_NATIVE = 272,
 	MAX_MARKERS = 128,
+	MAX_FRAMES = MAX_CHAIN - MAX_MARKERS, /* before 3.11: of one thread state */
 	RECORD_WORDS = 2048,
 
 	/* Work done per program; what is left is for the next tail call (the kernel allows 33). */
@@ -29,7 +30,10 @@ enum ms_program {
 	PROGRAM_CHAIN = 1,
 	PROGRAM_NATIVE = 2,
 	PROGRAM_CODES = 3,
-	PROGRAMS = 4,
+	PROGRAM_FRAMES = 4,
+	PROGRAM_MARKERS = 5,
+	PROGRAM_LEARN = 6,
+	PROGRAMS = 7,
 };
 
 /* A sample under construction: in memory just as it is sent. */
@@ -53,6 +57,12 @@ struct ms_unwound {
 };
 
 enum { OBJECT_MAX = 256 };
+
+/* How far below its CFA an evaluator of 3.8 or 3.9 may keep the address of its frame. */
+enum { STACK_WORDS = 64 };
+
+/* Thread states of one thread: a C program may enter an interpreter from within another. */
+enum { MAX_TSTATES = 4 };
 
 /* How much of a str goes into a code object's fingerprint: its head and PRINT_WORDS words. */
 enum { STRING_WORDS = 16, PRINT_WORDS = 6 };
@@ -78,7 +88,22 @@ struct ms_state {
 	ms_u32 n_markers;
 
 	/* the walk of the interpreter's chain */
-	ms_u64 tstate;
+	ms_u64 tstate;                /* to be entered next; 0: it was */
+	ms_u64 tstates[MAX_TSTATES]; /* of this thread, the newest first */
+	ms_u32 n_tstates, next_tstate;
+	ms_u64 base_frame; /* where the chain ends (3.15) */
+	ms_u32 n_frames, n_paired; /* before 3.11: of this thread state, frames and markers */
+	ms_u32 in_markers, walking_frames;
+
+	/* 3.8, 3.9: the evaluators' frames are looked for on the C stack */
+	ms_u64 locals[MAX_MARKERS]; /* what each evaluator keeps: the address of its frame's variables */
+	ms_u32 n_locals, next_local;
+	ms_u32 locals_at; /* word of the sample where the markers of these frames begin */
+	ms_u32 next_native;
+	ms_u32 learned_at, learning; /* the native frame that was learned from, and how many were */
+	ms_u32 slot; /* where it keeps it: CFA - 8 * slot; 0: not known yet */
+	ms_u32 matched;
+	ms_u64 found;
 	ms_u64 frame;
 	ms_u64 cframe;       /* the record of the segment being walked (3.11, 3.12) */
 	ms_u64 outer_cframe; /* its predecessor */
@@ -111,6 +136,7 @@ struct ms_state {
 	struct ms_mapping mapping; /* of the last frame: mostly the next one's too */
 	ms_u64 markers[MAX_MARKERS];
 
+	ms_u64 stack_bytes[STACK_WORDS];
 	ms_u64 tstate_bytes[OBJECT_MAX / 8];
 	ms_u64 frame_bytes[OBJECT_MAX / 8];
 	ms_u64 code_bytes[OBJECT_MAX / 8];
@@ -171,6 +197,16 @@ INLINE ms_u32 field32(const ms_u64 *bytes, ms_u32 offset)
 INLINE ms_u8 field8(const ms_u64 *bytes, ms_u32 offset)
 {
 	return ((const ms_u8 *)bytes)[offset & (OBJECT_MAX - 1)];
+}
+
+INLINE ms_u32 string_field32(const struct ms_state *s, ms_u32 offset)
+{
+	return ((const ms_u32 *)s->string_bytes)[(offset / 4) & (STRING_WORDS * 2 - 1)];
+}
+
+INLINE ms_u64 string_field64(const struct ms_state *s, ms_u32 offset)
+{
+	return s->string_bytes[(offset / 8) & (STRING_WORDS - 1)];
 }
 
 /* Append two words to the sample. The caller has checked the limits that keep `used` in range. */

@@ -51,6 +51,9 @@ class SampleFlag(enum.IntFlag):
     KERNEL = 2
     NEW_MAPPING = 4
     NO_TABLE = 8
+    PAIRED = 16
+    SETTLED = 32
+    COUNTED = 64
 
 
 class RowKind(enum.IntEnum):
@@ -83,6 +86,8 @@ class ChainKind(enum.IntEnum):
     CFRAME = 1
     CFRAME_SHIM = 2
     SHIM = 3
+    FRAME = 4
+    FRAME_CFRAME = 5
 
 
 class Counter(enum.IntEnum):
@@ -196,15 +201,21 @@ class Layout(LittleEndianStructure):
         ("tstate_next", c_uint16),
         ("tstate_thread_id", c_uint16),
         ("tstate_frame", c_uint16),
+        ("tstate_cframe", c_uint16),
         ("tstate_root_cframe", c_uint16),
+        ("tstate_base_frame", c_uint16),
         ("cframe_current_frame", c_uint16),
         ("cframe_previous", c_uint16),
         ("frame_size", c_uint16),
         ("frame_code", c_uint16),
         ("frame_previous", c_uint16),
         ("frame_instr", c_uint16),
+        ("instr_scale", c_uint16),
         ("frame_owner", c_uint16),
         ("frame_is_entry", c_uint16),
+        ("frame_state", c_uint16),
+        ("frame_locals", c_uint16),
+        ("frame_tlbc_index", c_uint16),
         ("code_size", c_uint16),
         ("code_flags", c_uint16),
         ("code_first_line", c_uint16),
@@ -214,11 +225,17 @@ class Layout(LittleEndianStructure):
         ("code_linetable", c_uint16),
         ("code_first_traceable", c_uint16),
         ("code_adaptive", c_uint16),
+        ("code_tlbc", c_uint16),
         ("code_version", c_uint16),
+        ("object_type", c_uint16),
+        ("var_size", c_uint16),
+        ("bytes_data", c_uint16),
+        ("string_length", c_uint16),
+        ("string_state", c_uint16),
+        ("string_kind_shift", c_uint16),
         ("string_ascii_data", c_uint16),
         ("string_compact_data", c_uint16),
         ("shim_owner", c_uint16),
-        ("reserved", c_uint16),
     )
 
 
@@ -234,7 +251,7 @@ class ProcessEntry(LittleEndianStructure):
         ("interp_threads_head", c_uint32),
         ("interp_next", c_uint32),
         ("slot", c_uint32),
-        ("reserved", c_uint32),
+        ("several", c_uint32),
         ("layout", Layout),
         ("code_start", c_uint64),
         ("code_end", c_uint64),
@@ -250,6 +267,9 @@ class Learned(LittleEndianStructure):
         ("cfa_from_marker", c_int64),
         ("rbp_from_cfa", c_int64),
         ("marker_from_cframe", c_int64),
+        ("slots", c_uint64),
+        ("slot", c_uint32),
+        ("seen", c_uint32),
     )
 
 

@@ -10,6 +10,7 @@ import struct
 from array import array
 from collections.abc import Iterator
 from functools import partial
+from itertools import zip_longest
 
 from mixstack.bpf.wire import ADDRESS_MASK, TAG_SHIFT, EntryKind, Record, SampleFlag
 from mixstack.capture.layout import Malformed
@@ -30,7 +31,7 @@ _ENTRY_SIZE = 16  # struct ms_python, struct ms_native
 # Record, flags, time, pid, tid, cpu, and the counts of kernel, chain and native entries.
 _HEAD = struct.Struct("<IIQIIIHHH")
 # The counts again, both ends, sp, end_pc, comm. From offset 28 to the record's end the bytes are a
-# stack's identity (with the torn flag), and what precedes them differs from sample to sample.
+# stack's identity (with some of the flags), and what precedes them differs from sample to sample.
 _STACK = struct.Struct("<HHHBB4xQQ16s")
 _STACK_AT = 28
 _COMM_AT = 56 - _STACK_AT
@@ -39,7 +40,10 @@ _ARRAYS_AT = HEAD_SIZE - _STACK_AT
 # Plain integers and tuples: the operators of enums cost more than the rest of a sample.
 _SAMPLE = int(Record.SAMPLE)
 _TORN = int(SampleFlag.TORN)
-_TORN_SUFFIX = b"\1"
+_PAIRED = int(SampleFlag.PAIRED)
+_SETTLED = int(SampleFlag.SETTLED)
+_COUNTED = int(SampleFlag.COUNTED)
+_OF_STACK = _TORN | _PAIRED | _SETTLED | _COUNTED
 _FRAME, _INCOMPLETE, _MARKER = (int(kind) for kind in EntryKind)
 _STEPS = tuple(Step)
 _NATIVE_ENDS = tuple(NativeEnd)
@@ -92,8 +96,8 @@ class SampleTable:
             if record != _SAMPLE or following > end:
                 raise Malformed("a sample is not one, or its frames are cut off")
             key = raw[at + _STACK_AT : following]
-            if flags & _TORN:
-                key += _TORN_SUFFIX
+            if flags & _OF_STACK:
+                key += bytes((flags & _OF_STACK,))
             found = glance.get(key)
             if found is None:
                 found = self._recognise(key)
@@ -141,22 +145,23 @@ class _Stacks:
 
     def __init__(self) -> None:
         self._native: dict[bytes, tuple[NativeFrame, ...]] = {}
-        self._segments: dict[bytes, tuple[Segment, ...]] = {}
-        self._whole: dict[tuple[bytes, bytes, bool, int, int], RawStack] = {}
+        self._segments: dict[tuple[bytes, int], tuple[Segment, ...]] = {}
+        self._whole: dict[tuple[bytes, bytes, int, int, int], RawStack] = {}
         self._native_frames = _NativeFrames()
         self._chain_entries = _ChainEntries()
 
     def get(self, key: bytes) -> RawStack:
-        """The stack of a record from `_STACK_AT` on, with `_TORN_SUFFIX` if it is torn."""
+        """The stack of a record from `_STACK_AT` on, with a byte of flags if it has any."""
         n_kernel, n_chain, n_native, native_end, chain_end, sp, end_pc, _ = _STACK.unpack_from(key)
         chain_at = _ARRAYS_AT + 8 * n_kernel
         native_at = chain_at + _ENTRY_SIZE * n_chain
         end = native_at + _ENTRY_SIZE * n_native
         native = self._native_part(key[native_at:end])
-        segments = self._chain_part(key[chain_at:native_at])
+        flags = key[end] if len(key) > end else 0
         kernel = key[_ARRAYS_AT:chain_at]
-        torn = len(key) > end
-        identity = key[:_COMM_AT], kernel, torn, id(native), id(segments)
+        paired = flags & (_PAIRED | _SETTLED | _COUNTED) if flags & _PAIRED else 0
+        segments = self._chain_part(key[chain_at:native_at], paired)
+        identity = key[:_COMM_AT], kernel, flags, id(native), id(segments)
         stack = self._whole.get(identity)
         if stack is None:
             if native_end >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
@@ -168,8 +173,9 @@ class _Stacks:
                 segments=segments,
                 chain_end=_CHAIN_ENDS[chain_end],
                 stack_pointer=sp or None,
-                torn=torn,
+                torn=bool(flags & _TORN),
                 end_pc=end_pc or None,
+                counted=bool(flags & _COUNTED),
             )
         return stack
 
@@ -180,11 +186,17 @@ class _Stacks:
             self._native[part] = found
         return found
 
-    def _chain_part(self, part: bytes) -> tuple[Segment, ...]:
-        found = self._segments.get(part)
+    def _chain_part(self, part: bytes, flags: int) -> tuple[Segment, ...]:
+        found = self._segments.get((part, flags))
         if found is None:
             entries = map(self._chain_entries.__getitem__, _pairs_outermost_first(part))
-            found = self._segments[part] = tuple(_segments(entries))
+            if flags & _COUNTED:
+                segments = (Segment(None, (e,)) for e in entries if not isinstance(e, int))
+            elif flags & _PAIRED:
+                segments = _paired(entries, bool(flags & _SETTLED))
+            else:
+                segments = _segments(entries)
+            found = self._segments[part, flags] = tuple(segments)
         return found
 
 
@@ -212,6 +224,50 @@ def _segments(entries: Iterator[PythonFrame | int]) -> Iterator[Segment]:
         marker = entry
     if marker is not None or frames:
         yield Segment(marker, tuple(frames))
+
+
+def _paired(entries: Iterator[PythonFrame | int], settled: bool) -> Iterator[Segment]:
+    """Pair each frame with its marker; of each thread state the markers come first, then its frames.
+
+    settled: of the newest thread state, the innermost of both belong together. Those of the others
+    do: they are inside a call.
+    """
+    groups: list[tuple[list[int], list[PythonFrame]]] = []
+    for entry in entries:
+        if isinstance(entry, int):
+            if not groups or groups[-1][1]:
+                groups.append(([], []))
+            groups[-1][0].append(entry)
+        else:
+            if not groups:
+                groups.append(([], []))
+            groups[-1][1].append(entry)
+    for i, (markers, frames) in enumerate(groups):
+        yield from _pair(markers, frames, settled or i < len(groups) - 1)
+
+
+def _pair(markers: list[int], frames: list[PythonFrame], settled: bool) -> Iterator[Segment]:
+    """The segments of one thread state; its markers and frames are outermost first.
+
+    An evaluator that is being entered has a marker and no frame yet; one that is being left has
+    no marker any more. So two lists that are not settled belong together from the root on.
+    Settled lists do from the leaf on: at the root a library that switches C stacks may have added
+    a marker, and a frame limit may have cut either.
+    """
+    excess = len(markers) - len(frames)
+    if settled:
+        markers = markers[max(0, excess) :]
+        unmarked = frames[: max(0, -excess)]
+    elif abs(excess) <= 1:
+        unmarked = []
+        frames = frames[: len(markers)]
+    else:
+        unmarked, markers = frames, []
+    if unmarked:
+        yield Segment(None, tuple(unmarked))
+    inner = frames[len(unmarked) :]
+    for marker, frame in zip_longest(markers, inner):
+        yield Segment(marker or None, () if frame is None else (frame,))
 
 
 class _NativeFrames(dict[tuple[int, int], NativeFrame]):

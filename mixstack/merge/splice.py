@@ -3,6 +3,9 @@
 Every C evaluation of Python leaves a marker on the C stack, inside the native frame that runs it.
 So a Python segment belongs to the native frame whose stack range holds its marker; no symbol is
 asked, and nothing is counted. What cannot be placed for certain is kept, marked and graded PARTIAL.
+
+Where no marker is known (some builds of 3.8 and 3.9), evaluators and frames are counted, from the
+root, and only where both stacks are whole and the numbers fit.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ _GAP = MarkItem(MarkReason.GAP)
 _UNPLACED = MarkItem(MarkReason.UNPLACED)
 
 IsEvaluator = Callable[[NativeFrame], bool]
+SwitchesStacks = Callable[[NativeFrame], bool]
 _Held = dict[int, list[tuple[int, int]]]  # native frame -> (segment, marker) of each inside
 
 
@@ -63,19 +67,30 @@ class _Placing(NamedTuple):
     beyond: set[int]
 
 
-def splice(stack: RawStack, is_evaluator: IsEvaluator | None = None) -> MergedStack:
+def splice(
+    stack: RawStack,
+    is_evaluator: IsEvaluator | None = None,
+    switches_stacks: SwitchesStacks | None = None,
+) -> MergedStack:
     """Join the two stacks of one moment; outermost first, like its input; never raises.
 
     is_evaluator: whether a native frame is known to be the bytecode loop. It is asked only where
     an address does not settle it: for the frames of a chain that was cut before their marker, and
     for a marker in a frame whose CFA is a frame pointer's (that step skips frames without one).
+    switches_stacks: whether a native frame belongs to a library that runs several C stacks in
+    turn (greenlet): the evaluators outside of it run another one's Python frames. It is asked
+    only where frames must be counted.
     """
+    is_evaluator = is_evaluator or _nothing_known
     extents = _extents(stack)
-    placing = _place(stack, extents, is_evaluator or _nothing_known)
+    if stack.counted:
+        placing = _count(stack, is_evaluator, switches_stacks or _nothing_known)
+    else:
+        placing = _place(stack, extents, is_evaluator)
     items = _assemble(stack, placing)
     return MergedStack(
         items=items,
-        fit=_fit(stack, extents, placing, items, is_evaluator or _nothing_known),
+        fit=_fit(stack, extents, placing, items, is_evaluator),
         native_truncated=stack.native_end in _NATIVE_LIMITS,
         python_truncated=stack.chain_end in _CHAIN_LIMITS,
     )
@@ -173,13 +188,40 @@ def _place(stack: RawStack, extents: _Extents, is_evaluator: IsEvaluator) -> _Pl
     if stack.native_end is not NativeEnd.ROOT:
         beyond = {j for j, marker in in_order if marker >= extents.ceiling}
     if segments and segments[0].marker is None:
-        if not native or 1 in beyond:
+        if not native or 1 in beyond or (_whole_chain(stack) and _native_is_cut(stack)):
             beyond.add(0)
-        elif len(slots) == len(segments) - 1:
+        elif not _whole_chain(stack) and len(slots) == len(segments) - 1:
             slot = _innermost_evaluator(native[: slots.get(1, len(native))], is_evaluator)
             if slot is not None:
                 slots[0] = slot
     return _Placing(slots, beyond)
+
+
+def _whole_chain(stack: RawStack) -> bool:
+    return stack.chain_end is ChainEnd.ROOT
+
+
+def _native_is_cut(stack: RawStack) -> bool:
+    return stack.native_end not in _NATIVE_WHOLE
+
+
+def _count(
+    stack: RawStack, is_evaluator: IsEvaluator, switches_stacks: SwitchesStacks
+) -> _Placing:
+    """Each segment in an evaluator by count from the root; none if they cannot be counted.
+
+    One evaluator may be left over: the innermost, which is being entered or left.
+    """
+    native, segments = stack.native, stack.segments
+    whole = _whole_chain(stack) and stack.native_end is NativeEnd.ROOT
+    if not whole or any(frame.step is _FRAME_POINTER for frame in native):
+        return _Placing({}, set())
+    switches = (i for i in reversed(range(len(native))) if switches_stacks(native[i]))
+    first = next(switches, 0)
+    evaluators = [i for i in range(first, len(native)) if is_evaluator(native[i])]
+    if len(evaluators) - len(segments) not in (0, 1):
+        return _Placing({}, set())
+    return _Placing(dict(enumerate(evaluators[: len(segments)])), set())
 
 
 def _innermost_evaluator(native: Sequence[NativeFrame], is_evaluator: IsEvaluator) -> int | None:
@@ -208,7 +250,7 @@ def _behind(stack: RawStack, placing: _Placing) -> dict[int, list[Item]]:
     """
     segments = stack.segments
     # A chain that was cut inside a segment lost that segment's own outer frames first.
-    cut_inside = bool(segments) and segments[0].marker is None
+    cut_inside = not _whole_chain(stack) and bool(segments) and segments[0].marker is None
     anchor = placing.slots.get(0, _OUTER_END) if cut_inside else _OUTER_END
     behind: dict[int, list[Item]] = {anchor: [*_chain_mark(stack.chain_end)]}
     unplaced = set()
@@ -271,7 +313,7 @@ def _fit(
         and not _chain_mark(stack.chain_end)
         and all(extents.sound)
         and len(placing.slots) == len(stack.segments)
-        and all(segment.marker is not None for segment in stack.segments)
+        and (stack.counted or all(segment.marker is not None for segment in stack.segments))
         and resynced.issubset(placing.slots.values())
         and _tells_all(stack, placing, is_evaluator)
     )
@@ -279,4 +321,6 @@ def _fit(
         return Fit.PARTIAL
     if not stack.segments:
         return Fit.NATIVE_ONLY
+    if stack.counted:
+        return Fit.COUNTED
     return Fit.RESYNCED if resynced else Fit.EXACT

@@ -15,11 +15,10 @@ _WIDTHS = {1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}
 _HEAD = ctypes.sizeof(CodeRecord)
 _CHARACTERS_MAX = 4096  # of a name or a file name
 _LINETABLE_MAX = 1 << 22
-_BYTES_SIZE = 16  # PyBytesObject.ob_size
-_BYTES_DATA = 32  # PyBytesObject.ob_sval
 _STRING_BYTES = 128  # state.bpf.h: STRING_WORDS
 _PRINT_BYTES = 48  # PRINT_WORDS
 _MASK = (1 << 64) - 1
+_KIND, _COMPACT, _ASCII = 7, 8, 16  # chain.bpf.h: bits of a str's state, from its kind on
 _PRIME = 0x9E3779B97F4A7C15
 
 
@@ -38,13 +37,13 @@ def decode_code(record: bytes, layout: Layout, read: ReadMemory) -> Code | None:
     if None in names or linetable is None:
         image = read(head.address, layout.code_size)
         if image is not None and fingerprint(image, layout, read) == head.fingerprint:
-            offsets = (layout.code_name, layout.code_qualname, layout.code_filename)
+            offsets = (layout.code_name, qualname_offset(layout), layout.code_filename)
             names = [
                 name if name is not None else _read_text(_word(image, at), layout, read)
                 for name, at in zip(names, offsets, strict=True)
             ]
             if linetable is None:
-                linetable = _read_bytes(_word(image, layout.code_linetable), read)
+                linetable = _read_bytes(_word(image, layout.code_linetable), layout, read)
     name, qualname, filename = names
     if name is None or filename is None:
         return None
@@ -59,10 +58,16 @@ def decode_code(record: bytes, layout: Layout, read: ReadMemory) -> Code | None:
     )
 
 
+def qualname_offset(layout: Layout) -> int:
+    """Where a code object's qualified name is; before 3.11 it has a plain one only."""
+    return layout.code_name if layout.code_qualname is None else layout.code_qualname
+
+
 def fingerprint(code: bytes, layout: Layout, read: ReadMemory) -> int:
     """The probe's fingerprint (chain.bpf.h) of a code object's bytes."""
-    h = _word(code, 16)
-    for at in (layout.code_filename, layout.code_name, layout.code_qualname, layout.code_linetable):
+    h = _word(code, layout.var_size)
+    qualname = qualname_offset(layout)
+    for at in (layout.code_filename, layout.code_name, qualname, layout.code_linetable):
         h = _fold(h, _word(code, at))
     for at in (layout.code_first_line, layout.code_flags):
         h = _fold(h, _half(code, at))
@@ -70,7 +75,7 @@ def fingerprint(code: bytes, layout: Layout, read: ReadMemory) -> int:
     if version:
         h = _fold(h, version)
     else:
-        for at in (layout.code_qualname, layout.code_filename):
+        for at in (qualname, layout.code_filename):
             h = _fold_string(h, _word(code, at), layout, read)
     return h >> 32
 
@@ -80,9 +85,9 @@ def _fold_string(h: int, address: int, layout: Layout, read: ReadMemory) -> int:
     image = read(address, _STRING_BYTES)
     if image is None:
         return h
-    state = _half(image, layout.string_state)
-    size = _word(image, layout.string_length) * (state >> 2 & 7) & _MASK
-    start = layout.string_ascii_data if state & 64 else layout.string_compact_data
+    state = _state(image, layout)
+    size = _word(image, layout.string_length) * (state & _KIND) & _MASK
+    start = layout.string_ascii_data if state & _ASCII else layout.string_compact_data
     h = _fold(h, size)
     for at in range(0, min(size, _PRINT_BYTES), 8):
         word = _word(image, start + at)
@@ -122,23 +127,28 @@ def _read_text(address: int, layout: Layout, read: ReadMemory) -> str | None:
     if head is None:
         return None
     length = _word(head, layout.string_length)
-    state = _half(head, layout.string_state)
-    kind = state >> 2 & 7  # PyASCIIObject.state: interned 2 bits, kind 3, compact 1, ascii 1
-    if not state & 32 or kind not in _WIDTHS or length > _CHARACTERS_MAX:
+    state = _state(head, layout)
+    kind = state & _KIND
+    if not state & _COMPACT or kind not in _WIDTHS or length > _CHARACTERS_MAX:
         return None
-    start = layout.string_ascii_data if state & 64 else layout.string_compact_data
+    start = layout.string_ascii_data if state & _ASCII else layout.string_compact_data
     data = read(address + start, length * kind) if length else b""
     return _decode(data, kind) if data is not None else None
 
 
-def _read_bytes(address: int, read: ReadMemory) -> bytes | None:
-    head = read(address, _BYTES_DATA)
+def _state(string: bytes, layout: Layout) -> int:
+    """`PyASCIIObject.state` from the kind on."""
+    return _half(string, layout.string_state) >> layout.string_kind_shift
+
+
+def _read_bytes(address: int, layout: Layout, read: ReadMemory) -> bytes | None:
+    head = read(address, layout.bytes_data)
     if head is None:
         return None
-    size = _word(head, _BYTES_SIZE)
+    size = _word(head, layout.var_size)
     if size > _LINETABLE_MAX:
         return None
-    return read(address + _BYTES_DATA, size) if size else b""
+    return read(address + layout.bytes_data, size) if size else b""
 
 
 def _word(data: bytes, at: int) -> int:

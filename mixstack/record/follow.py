@@ -7,29 +7,29 @@ import ctypes
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from mixstack.bpf import wire
 from mixstack.bpf.probe import Probe
 from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
-from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
-from mixstack.record.tables import Placed, TableSpace
+from mixstack.record.codes import qualname_offset
+from mixstack.record.describe import Describer
+from mixstack.record.modules import LoadedModule, ModuleRegistry
+from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import FoundInterpreter, NotSupported, find_interpreter
 from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
-from mixstack.unwind.trampoline import trampoline_table
+from mixstack.target.thread_states import has_several_interpreters
 
 MAPPINGS_MAX: Final = 4096  # per process; the probe holds two generations of them
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
 _GAP_WORTH_SAYING_S: Final = 0.1
 _ENTRY: Final = ctypes.sizeof(wire.MappingEntry)
-_STUBS: Final = 256  # bytes of an arena that are looked at
-TRAMPOLINE: Final = "[perf trampoline]"
-ANONYMOUS: Final = "[anon]"
+_U64: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,13 @@ class Follower:
         self.process = process
         self._probe = probe
         self._registry = registry
-        self._space = space
+        self._describer = Describer(registry, space)
         self._listener = listener
         self._exe = process.exe_identity()
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
         self._starts: list[int] = []
-        self._modules: dict[int, LoadedModule] = {}
         self._unread: list[MapLine] = []
-        self._arenas: dict[int, Placed | None] = {}  # by size: all arenas hold the same stubs
         self._entry = wire.ProcessEntry()
         self._interpreter: FoundInterpreter | None = None
         self._recorded: Process | None = None
@@ -86,6 +84,7 @@ class Follower:
     def refresh(self, asked: bool) -> None:
         """Look again if a sample asked for it, the process is settling, or a while has passed."""
         now = time.monotonic()
+        self._watch_interpreters()
         if not (asked or self.settling or now - self._read_at >= _REREAD_S):
             return
         self._read_at = now
@@ -106,6 +105,15 @@ class Follower:
         self._find_interpreter()
         if changed or before != self._interpreter:
             self._publish(lines)
+
+    def _watch_interpreters(self) -> None:
+        """A thread that enters a second interpreter has a thread state in each: look at them all."""
+        found = self._interpreter
+        if found is None or self._entry.several:
+            return
+        if has_several_interpreters(self.process.read, found.interp_head, found.layout):
+            self._entry.several = 1
+            self._probe.set_process(self.process.pid, self._entry)
 
     @property
     def busy(self) -> bool:
@@ -135,8 +143,9 @@ class Follower:
         if at < 0 or address >= self._mappings[at].end:
             return None
         mapping = self._mappings[at]
-        loaded = self._modules.get(mapping.module_id) if mapping.module_id is not None else None
-        return (loaded, address - mapping.load_bias) if loaded is not None else None
+        if mapping.module_id is None:
+            return None
+        return self._describer.modules[mapping.module_id], address - mapping.load_bias
 
     def finish(self) -> None:
         """Say what was never settled: unread files, a process without an interpreter."""
@@ -205,13 +214,13 @@ class Follower:
         if loaded is None:
             return
         interpreter = Interpreter(found.version, loaded.module.id, found.evaluator)
-        self._record(Process(pid, command, interpreter))
+        self._record(Process(pid, command, interpreter, found.note))
         self._entry.layout = wire_layout(found.layout)
         self._entry.code_type = found.code_type
         self._entry.interp_head = found.interp_head
         self._entry.interp_threads_head = found.layout.interp_threads_head
         self._entry.interp_next = found.layout.interp_next
-        self._entry.tss_slot = found.tss_slot_offset or 0
+        self._entry.tss_slot = (found.tss_slot_offset or 0) & _U64
         self._entry.code_start, self._entry.code_end = found.text
         if found.evaluator is not None:
             self._entry.evaluator_start = found.load_bias + found.evaluator[0]
@@ -223,9 +232,10 @@ class Follower:
         self._recorded = process
         self._listener.process(process)
         if process.note is not None:
-            self._listener.note(
-                f"process {process.pid}: {process.note}; only native stacks are recorded"
-            )
+            outcome = "only native stacks are recorded"
+            if process.interpreter is not None:
+                outcome = "its frames may be wrong"
+            self._listener.note(f"process {process.pid}: {process.note}; {outcome}")
 
     def _publish(self, lines: tuple[MapLine, ...]) -> None:
         """Write the other half of the table, then switch the probe over to it."""
@@ -233,14 +243,16 @@ class Follower:
         first = (self._generation % 2) * MAPPINGS_MAX
         mappings: list[Mapping] = []
         entries = bytearray()
+        stub = self._interpreter.trampoline if self._interpreter is not None else None
         for line in lines:
-            mapping, entry = self._describe(line)
-            mappings.append(mapping)
-            entries += bytes(entry)
+            for mapping, entry in self._describer.describe(self.process, line, stub):
+                mappings.append(mapping)
+                entries += bytes(entry)
+        del mappings[MAPPINGS_MAX:], entries[MAPPINGS_MAX * _ENTRY :]
         self._lines = lines
         self._probe.mappings[first * _ENTRY : first * _ENTRY + len(entries)] = entries
         self._entry.first_mapping = first
-        self._entry.mappings = len(lines)
+        self._entry.mappings = len(mappings)
         self._probe.set_process(self.process.pid, self._entry)
         self._end_gap()
         self._mappings = tuple(mappings)
@@ -262,62 +274,13 @@ class Follower:
                 " tables had to be compiled (they are kept for the next time)"
             )
 
-    def _describe(self, line: MapLine) -> tuple[Mapping, wire.MappingEntry]:
-        """A mapping as the capture and as the probe know it."""
-        known = self._registry.knows(line)
-        loaded = self._registry.find(self.process, line) if known else None
-        bias = loaded.bias(line) if loaded is not None else None
-        if loaded is None or bias is None:
-            return self._describe_anonymous(line)
-        self._modules[loaded.module.id] = loaded
-        placed = self._registry.place(loaded, self._space)
-        label = VDSO if line.path == VDSO else None
-        base = bias + loaded.table.base if loaded.table is not None else 0
-        return (
-            Mapping(line.start, line.end, bias, loaded.module.id, label),
-            _mapping_entry(line, base, placed),
-        )
-
-    def _describe_anonymous(self, line: MapLine) -> tuple[Mapping, wire.MappingEntry]:
-        placed = self._place_trampolines(line) if not line.path else None
-        label = line.path or (TRAMPOLINE if placed is not None else ANONYMOUS)
-        return (
-            Mapping(line.start, line.end, line.start, None, label),
-            _mapping_entry(line, line.start, placed),
-        )
-
-    def _place_trampolines(self, line: MapLine) -> Placed | None:
-        stub = self._interpreter.trampoline if self._interpreter is not None else None
-        memory = self.process.read(line.start, min(_STUBS, line.end - line.start)) if stub else None
-        if stub is None or memory is None:
-            return None
-        size = line.end - line.start
-        table = trampoline_table(stub, memory, size)
-        if table is None:
-            return None
-        if size not in self._arenas:
-            self._arenas[size] = self._space.place(table)
-        return self._arenas[size]
-
 
 def wire_layout(layout: Layout) -> wire.Layout:
     """The offsets as the probe takes them; what a version has not is 0."""
     out = wire.Layout()
+    layout = replace(layout, code_qualname=qualname_offset(layout))
     known = {field.name for field in fields(layout)}
     for name, *_ in wire.Layout._fields_:
         if name in known:
             setattr(out, name, getattr(layout, name) or 0)
     return out
-
-
-def _mapping_entry(line: MapLine, base: int, placed: Placed | None) -> wire.MappingEntry:
-    if placed is None:
-        return wire.MappingEntry(start=line.start, end=line.end, kind=wire.MappingKind.NO_TABLE)
-    return wire.MappingEntry(
-        start=line.start,
-        end=line.end,
-        base=base,
-        first_page=placed.first_page,
-        pages=placed.pages,
-        kind=wire.MappingKind.TABLE,
-    )

@@ -9,7 +9,7 @@ import struct
 from array import array
 from bisect import bisect_right
 from heapq import heappop, heappush
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from typing import NamedTuple
 
 from mixstack.elf import Elf
@@ -65,18 +65,20 @@ class SymbolTable:
         return len(self._starts)
 
     @classmethod
-    def of(cls, elf: Elf) -> SymbolTable:
+    def of(cls, elf: Elf, *more: Elf) -> SymbolTable:
         """Read `.symtab` and `.dynsym`; a file with neither gives an empty table.
 
         STT_FUNC and STT_GNU_IFUNC count, and STT_NOTYPE where it has a size and lies in code.
+        `more`: files of the same addresses that add to it, such as a separate debug file; where
+        the code lies is `elf`'s to say.
         """
         code = sorted((s.vaddr, s.vaddr + s.file_size) for s in elf.segments if s.executable)
         strings: list[memoryview] = []
         found: dict[tuple[int, int], list[_Entry]] = {}
         unsized: list[_Unsized] = []
-        for name in (".symtab", ".dynsym"):
-            section = elf.section(name)
-            linked = None if section is None else elf.section_at(section.link)
+        for source, name in product((elf, *more), (".symtab", ".dynsym")):
+            section = source.section(name)
+            linked = None if section is None else source.section_at(section.link)
             if section is None or linked is None or section.entry_size != _ENTRY.size:
                 continue
             strings.append(linked.data)
@@ -84,8 +86,9 @@ class SymbolTable:
             for entry in sized:
                 found.setdefault((entry.start, entry.end), []).append(entry)
             # Where local symbols were discarded, what follows an unsized function may be another
-            # one that lost its name; so its end is unknown.
-            if name == ".symtab" and any(entry.binding == _LOCAL for entry in sized):
+            # one that lost its name; so its end is unknown. Of another file, the sections are.
+            complete = name == ".symtab" and any(entry.binding == _LOCAL for entry in sized)
+            if source is elf and complete:
                 unsized += without
         entries = [_preferred(aliases, strings) for aliases in found.values()]
         entries += _sized_by_neighbour(elf, unsized, entries)

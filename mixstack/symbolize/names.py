@@ -66,7 +66,7 @@ class Namer:
         self._kernel = capture.kernel_symbols
         self._kernel_starts = [s.start for s in capture.kernel_symbols]
         self._interpreters = {
-            pid: process.interpreter.module_id
+            pid: process.interpreter
             for pid, process in capture.processes.items()
             if process.interpreter is not None
         }
@@ -76,7 +76,7 @@ class Namer:
         self._python_seen: dict[tuple[int, CodeKey, int], Frame] = {}
         self._kernel_seen: dict[int, Frame] = {}
         self._mark_seen: dict[tuple[int, int, MarkItem], Frame] = {}
-        self._line_tables: dict[tuple[int, CodeKey], LineTable | None] = {}
+        self._line_tables: dict[tuple[int, CodeKey], LineTable] = {}
 
     def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
         """The frame of an item in a sample of process `pid` at `time_ns` (CLOCK_MONOTONIC)."""
@@ -109,11 +109,12 @@ class Namer:
         if code is None:
             return Frame(FrameKind.PYTHON, _UNKNOWN_CODE, resolved=False)
         line = None
-        if code.linetable is not None:
+        interpreter = self._interpreters.get(pid)
+        if code.linetable is not None and interpreter is not None:
             # One table per code object, however many of its offsets are asked for.
             table = self._line_tables.get((pid, frame.code))
             if table is None:
-                table = LineTable(code.linetable, code.first_line)
+                table = LineTable(code.linetable, code.first_line, interpreter.version)
                 self._line_tables[pid, frame.code] = table
             line = table.find(frame.offset)
         # The first instruction of a module is on line 0, as CPython counts: nothing to show.
@@ -138,7 +139,7 @@ class Namer:
             # What holds a marker is the bytecode loop, whatever its symbol says (where the compiler
             # split the loop, the larger part has no symbol, or a wrong neighbour's).
             if module is None and interpreter is not None:
-                module = self._modules.get(interpreter)
+                module = self._modules.get(interpreter.module_id)
             path = None if module is None else module.path
             return Frame(FrameKind.NATIVE, EVALUATOR, path, plumbing=True)
         if mapping is None or pc is None:
@@ -153,7 +154,8 @@ class Namer:
             at = vaddr if symbol is None else symbol.start
             name = f"{basename(module.path)}+0x{at:x}"
             return Frame(FrameKind.NATIVE, name, module.path, resolved=False)
-        plumbing = module.id == interpreter and is_plumbing(symbol.name)
+        own = interpreter is not None and module.id == interpreter.module_id
+        plumbing = own and is_plumbing(symbol.name)
         return Frame(FrameKind.NATIVE, demangle(symbol.name), module.path, plumbing=plumbing)
 
     def _module_of(self, mapping: Mapping | None) -> Module | None:

@@ -11,10 +11,8 @@ from typing import Protocol
 from mixstack.elf import BadElf, Elf, open_elf
 from mixstack.model import Module, Sample, Step, Symbol
 from mixstack.symbolize.address_space import AddressSpaces
-from mixstack.symbolize.elf_symbols import SymbolTable
-from mixstack.symbolize.functions import FunctionRanges
 from mixstack.symbolize.names import NamedCapture
-from mixstack.symbolize.record_side import symbols_of
+from mixstack.symbolize.record_side import symbols_of, tables_of
 
 
 class SampledCapture(NamedCapture, Protocol):
@@ -81,6 +79,6 @@ def _from_file(module: Module, vaddrs: Iterable[int], open_file: OpenElf) -> lis
         with open_file(module.path) as elf:
             if elf.build_id != module.build_id:
                 return []
-            return symbols_of(module.id, SymbolTable.of(elf), FunctionRanges(elf), vaddrs)
+            return symbols_of(module.id, *tables_of(elf, module.path), vaddrs)
     except (OSError, BadElf):
         return []

@@ -11,18 +11,25 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mixstack.elf import BadElf, open_elf
-from mixstack.target.debug_offsets import layout_from_debug_offsets
+from mixstack.target.debug_offsets import OLDEST_TABLE, layout_from_debug_offsets
 from mixstack.target.layouts import COMPILED, SUPPLEMENTS, SUPPORTED, Layout, Minor
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
-from mixstack.target.python_file import RUNTIME_SYMBOL, PythonFile, Version, read_python_file
-from mixstack.target.thread_states import find_tss_slot, walk_thread_states
+from mixstack.target.python_file import RUNTIME_SYMBOL, PythonFile, read_python_file
+from mixstack.target.thread_states import (
+    ThreadState,
+    find_tss_slot,
+    is_own_state,
+    walk_thread_states,
+)
+from mixstack.target.tls_variable import offset_from_thread_pointer
+from mixstack.target.version import Version
 
 _CACHE_LIMIT: Final = 4096
 _FIRST_RUNTIME: Final = (3, 7)  # the first version that has a `_PyRuntime`
 _SEARCH_LIMIT: Final = 64 << 20  # bytes at the start of a file; its dynamic names lie there
 _WALK_LIMIT: Final = 16  # thread states looked at
-_ATTEMPTS: Final = 8  # at a list that may change while it is read
+_ATTEMPTS: Final = 32  # at a list that may change while it is read
 _LIBPYTHON: Final = re.compile(r"libpython\d[^/]*\.so[^/]*\Z")
 _PYTHON_NAME: Final = re.compile(r"(?:lib)?python(\d)(?:\.?(\d+))?(?!\d)[^/]*\Z")
 _LIBRARY_FOLDER: Final = re.compile(r"/python(\d)\.(\d+)/")
@@ -38,9 +45,10 @@ class FoundInterpreter:
     the newest interpreter state; text: `[start, end)`; all four in the process. evaluator:
     `[start, end)` in the file's own addresses, as far as its symbol covers it.
     autotss_key: the pthread key of the thread state. tss_slot_offset: from the FS base to its
-    slot, verified in a live thread; None: walk the list of threads instead.
+    slot, perhaps negative, verified in live threads; None: walk the list of threads instead.
     trampoline: the code of which perf trampolines are copies, if this version has them.
-    ready: there is a thread state; until then ask again.
+    ready: there is a thread state; until then ask again. note: why its frames might be wrong
+    nevertheless, as a clause without a full stop.
     """
 
     version: tuple[int, int, int]
@@ -56,6 +64,7 @@ class FoundInterpreter:
     text: tuple[int, int]
     trampoline: bytes | None
     ready: bool
+    note: str | None = None
 
     @property
     def path(self) -> str:
@@ -179,7 +188,7 @@ def _inspect(
     layout = _layout(file, file.version)
     if isinstance(layout, NotSupported):
         return layout
-    name = f"CPython {file.version.major}.{file.version.minor}"
+    name = _named(file.version)
     bias = file.bias(line)
     if bias is None:
         return NotSupported(f"the file of its {name} is not mapped as it states", final=False)
@@ -191,7 +200,9 @@ def _inspect(
     ready = fits = False
     for _ in range(_ATTEMPTS):
         walk = walk_thread_states(process.read, interp_head, layout, _WALK_LIMIT)
-        slot = find_tss_slot(process.read, walk.states, key)
+        slot = _own_state(process, file, bias, layout, walk.states)
+        if slot is None:
+            slot = find_tss_slot(process.read, walk.states, key)
         ready |= bool(walk.states)
         fits |= bool(walk.states) or walk.sound
         if slot is not None or (walk.sound and not walk.states):
@@ -216,27 +227,59 @@ def _inspect(
         text=(bias + file.text[0], bias + file.text[1]),
         trampoline=file.trampoline,
         ready=ready,
+        note=_note(file.version),
     )
 
 
 def _layout(file: PythonFile, version: Version) -> Layout | NotSupported:
+    table = file.debug_offsets
+    if version.row in COMPILED and version.settled:
+        return COMPILED[version.row]
+    if version.row < OLDEST_TABLE or table is None:
+        if version.row not in SUPPORTED:
+            return _unsupported_version(version.row)
+        if not version.settled:
+            return NotSupported(
+                f"it runs a pre-release of {_named(version)}, which is not supported", True
+            )
+        return NotSupported(f"its {_named(version)} lacks the usual table of its own offsets", True)
+    layout = layout_from_debug_offsets(table, SUPPLEMENTS[table.row, table.free_threaded])
+    if layout is not None:
+        return layout
     if version.row not in SUPPORTED:
         return _unsupported_version(version.row)
-    name = f"CPython {version.major}.{version.minor}"
-    if not version.settled:
-        return NotSupported(f"it runs a pre-release of {name}, which is not supported", final=True)
-    if version.row in COMPILED:
-        return COMPILED[version.row]
-    if file.debug_offsets is None:
-        return NotSupported(f"its {name} lacks the usual table of its own offsets", final=True)
-    if file.debug_offsets.free_threaded:
-        return NotSupported(
-            f"it runs the free-threaded build of {name}, which is not supported yet", final=True
+    return NotSupported(f"its {_named(version)} differs from the builds that are known", True)
+
+
+def _note(version: Version) -> str | None:
+    if version.row > SUPPORTED[-1]:
+        newest = ".".join(map(str, SUPPORTED[-1]))
+        return (
+            f"it runs {_named(version)}, which is newer than this mixstack knows (up to {newest})"
         )
-    layout = layout_from_debug_offsets(file.debug_offsets, SUPPLEMENTS[version.row])
-    if layout is None:
-        return NotSupported(f"its {name} differs from the builds that are known", final=True)
-    return layout
+    if not version.settled:
+        return f"it runs a pre-release of {_named(version)}"
+    return None
+
+
+def _named(version: Version) -> str:
+    return f"CPython {version.major}.{version.minor}"
+
+
+def _own_state(
+    process: TargetProcess,
+    file: PythonFile,
+    bias: int,
+    layout: Layout,
+    states: tuple[ThreadState, ...],
+) -> int | None:
+    """The offset of the thread-local variable that holds a thread's state (3.15+), if proven."""
+    if file.own_state is None or not states:
+        return None
+    offset = offset_from_thread_pointer(file.own_state, process.read, bias, states[0].thread_id)
+    if offset is not None and is_own_state(process.read, states, layout, offset):
+        return offset
+    return None
 
 
 def _autotss_key(process: TargetProcess, runtime: int, layout: Layout) -> int | None:

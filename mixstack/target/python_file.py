@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mixstack.elf import Elf, LoadSegment
 from mixstack.target.debug_offsets import MAX_SIZE, DebugOffsets, parse_debug_offsets
-from mixstack.target.layouts import Minor
 from mixstack.target.maps import MapLine, load_bias
+from mixstack.target.tls_variable import CODE_MAX, TlsVariable, tls_variable
+from mixstack.target.version import Version, version_of_code, version_of_number
 
 RUNTIME_SYMBOL: Final = b"_PyRuntime"
 _STUB_START: Final = b"_Py_trampoline_func_start"
 _STUB_END: Final = b"_Py_trampoline_func_end"
 _STUB_MAX: Final = 256
+_OWN_STATE: Final = b"PyGILState_GetThisThreadState"
+_ATTACHED_STATE: Final = b"PyThreadState_GetUnchecked"
 _WANTED: Final = (
     RUNTIME_SYMBOL,
     b"Py_Version",
+    b"Py_GetVersion",
     b"PyCode_Type",
     b"_PyEval_EvalFrameDefault",
     _STUB_START,
     _STUB_END,
+    _OWN_STATE,
+    _ATTACHED_STATE,
 )
 _SYMBOL: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym: name info other shndx value size
-_RELEASE_CANDIDATE: Final = 0xC  # the lowest release level whose layout is settled; PY_VERSION_HEX
 
 
 class ElfSymbol(NamedTuple):
@@ -35,19 +40,6 @@ class ElfSymbol(NamedTuple):
     size: int
 
 
-class Version(NamedTuple):
-    """PY_VERSION_HEX taken apart. `settled`: a release or a candidate, not an alpha or beta."""
-
-    major: int
-    minor: int
-    micro: int
-    settled: bool
-
-    @property
-    def row(self) -> Minor:
-        return self.major, self.minor
-
-
 @dataclass(frozen=True, slots=True)
 class PythonFile:
     """An ELF file with a CPython in it; every address is the file's own.
@@ -55,7 +47,8 @@ class PythonFile:
     runtime: `_PyRuntime`; code_type: `PyCode_Type`; evaluator: the range that the symbol
     `_PyEval_EvalFrameDefault` covers; text: from the first executable segment to the last's end.
     trampoline: the machine code of which perf trampolines are copies (3.12+; asm_trampoline.S).
-    version is None before 3.11, which does not state it.
+    version: None if it is not stated. own_state: the thread-local pointer to the thread state of
+    each thread, attached or not (3.15+).
     """
 
     runtime: int
@@ -66,6 +59,7 @@ class PythonFile:
     text: tuple[int, int]
     segments: tuple[LoadSegment, ...]
     trampoline: bytes | None
+    own_state: TlsVariable | None
 
     def bias(self, line: MapLine) -> int | None:
         """Load bias of the mapping that shows this file."""
@@ -96,7 +90,7 @@ def read_python_file(elf: Elf) -> PythonFile | None:
     return PythonFile(
         runtime=runtime,
         code_type=code_type.address if code_type else None,
-        version=_version(elf, symbols.get(b"Py_Version"), offsets),
+        version=_version(elf, symbols, offsets),
         evaluator=(loop.address, loop.address + loop.size) if loop and loop.size else None,
         debug_offsets=offsets,
         text=(
@@ -105,7 +99,19 @@ def read_python_file(elf: Elf) -> PythonFile | None:
         ),
         segments=elf.segments,
         trampoline=_trampoline(elf, symbols.get(_STUB_START), symbols.get(_STUB_END)),
+        own_state=_own_state(elf, symbols),
     )
+
+
+def _own_state(elf: Elf, symbols: Mapping[bytes, ElfSymbol]) -> TlsVariable | None:
+    """None unless it is seen not to be the variable for the attached state, which may be null."""
+    own, attached = (
+        tls_variable(elf.read(symbols[name].address, CODE_MAX), symbols[name].address)
+        if name in symbols
+        else None
+        for name in (_OWN_STATE, _ATTACHED_STATE)
+    )
+    return own if own is not None and attached is not None and own != attached else None
 
 
 def _trampoline(elf: Elf, start: ElfSymbol | None, end: ElfSymbol | None) -> bytes | None:
@@ -150,15 +156,14 @@ def _offsets_of(strings: bytes, wanted: Collection[bytes]) -> dict[int, bytes]:
     return offsets
 
 
-def _version(elf: Elf, symbol: ElfSymbol | None, offsets: DebugOffsets | None) -> Version | None:
-    """From the constant `Py_Version` (3.11+), else from the table of offsets (3.13+)."""
-    number = int.from_bytes(elf.read(symbol.address, 4), "little") if symbol else 0
+def _version(
+    elf: Elf, symbols: Mapping[bytes, ElfSymbol], offsets: DebugOffsets | None
+) -> Version | None:
+    """From the constant `Py_Version` (3.11+), the table of offsets (3.13+), or the text."""
+    constant = symbols.get(b"Py_Version")
+    number = int.from_bytes(elf.read(constant.address, 4), "little") if constant else 0
     number = number or (offsets.version_hex if offsets else 0)
-    if not number:
-        return None
-    return Version(
-        number >> 24,
-        number >> 16 & 0xFF,
-        number >> 8 & 0xFF,
-        number >> 4 & 0xF >= _RELEASE_CANDIDATE,
-    )
+    code = symbols.get(b"Py_GetVersion")
+    if number or code is None:
+        return version_of_number(number)
+    return version_of_code(elf, code.address, code.size)

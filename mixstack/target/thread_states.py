@@ -92,6 +92,32 @@ def find_tss_slot(read: ReadMemory, states: Iterable[ThreadState], key: int | No
     return agreed[0] if len(agreed) == 1 else None
 
 
+def is_own_state(
+    read: ReadMemory, states: Iterable[ThreadState], layout: Layout, offset: int
+) -> bool:
+    """Whether this many bytes from its FS base each thread has its own thread state.
+
+    A thread that is only about to take its thread state may have none yet. In the variable for the
+    attached thread state most threads have none.
+    """
+    own = none = 0
+    for thread_id in {state.thread_id for state in list(states)[:_MAX_CHECKED]}:
+        tstate = _pointer(read, thread_id + offset)
+        if not tstate:
+            none += 1
+        elif _pointer(read, tstate + layout.tstate_thread_id) == thread_id:
+            own += 1
+        else:
+            return False
+    return own > none
+
+
+def has_several_interpreters(read: ReadMemory, interpreters_head: int, layout: Layout) -> bool:
+    """Whether there is more than one interpreter state, so that a thread may have several."""
+    newest = _pointer(read, interpreters_head)
+    return bool(newest and _pointer(read, newest + layout.interp_next))
+
+
 def _places(read: ReadMemory, state: ThreadState) -> list[int]:
     """Offsets from the thread pointer at which a slot in use holds this thread state."""
     block = read(state.thread_id, _SEARCHED)

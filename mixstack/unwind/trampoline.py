@@ -1,17 +1,22 @@
 """Rows for CPython's perf trampolines: anonymous memory full of copies of one stub, without CFI.
 
 The stub (Python/asm_trampoline.S) calls the evaluator from a small frame of its own. Its rows come
-from its instructions: few, and none that we cannot follow is guessed at.
+from its instructions: few, and none that we cannot follow is guessed at. The copies lie in arenas
+of one size (Python/perf_trampoline.c, new_code_arena), of which the kernel makes one mapping where
+they are neighbours.
 """
 
 from __future__ import annotations
 
+import functools
 from array import array
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from mixstack.unwind.rows import Row, RowKind, UnwindTable, index_pages, pack_row
 
-_ALIGNMENTS: Final = (16, 1)  # Python/perf_trampoline.c: 3.13 aligns the copies, 3.12 does not
+ARENA_SIZE: Final = 16 * 4096
+_PAGE: Final = 4096
 
 
 class _Effect(NamedTuple):
@@ -58,25 +63,74 @@ def stub_rows(stub: bytes) -> list[Row] | None:
     return None
 
 
-def trampoline_table(stub: bytes, memory: bytes, size: int) -> UnwindTable | None:
-    """The table of an arena of `size` bytes whose first bytes are `memory`.
+class Piece(NamedTuple):
+    """A part `[start, end)` of executable memory: an arena, or (stride None) something else.
 
-    None unless the arena begins with two copies of the stub, and the stub can be followed.
+    stride: bytes from one copy of the stub to the next. Each version has its own: 3.12 packs them,
+    later ones align them, and `-X perf_jit` leaves room behind each for what it tells perf of it.
     """
+
+    start: int
+    end: int
+    stride: int | None
+
+
+def split_arenas(stub: bytes, memory: bytes) -> list[Piece]:
+    """Cut the contents of one mapping into arenas and the rest; the pieces cover it, in order.
+
+    An arena holds copies of the stub from its first byte to its last and nothing else. Neighbours
+    do not share a stride when perf_jit was switched on behind the first one; and a stride that does
+    not divide the size of an arena does not go on in the next.
+    """
+    pieces: list[Piece] = []
+    rest = 0
+    for start, stride in _arenas(stub, memory):
+        if rest < start:
+            pieces.append(Piece(rest, start, None))
+        rest = start + ARENA_SIZE
+        pieces.append(Piece(start, rest, stride))
+    if rest < len(memory):
+        pieces.append(Piece(rest, len(memory), None))
+    return pieces
+
+
+def _arenas(stub: bytes, memory: bytes) -> Iterator[tuple[int, int]]:
+    """(start, stride) of each arena."""
+    start = 0
+    while start <= len(memory) - ARENA_SIZE:
+        stride = _stride(stub, memory, start)
+        if stride is not None and memory.startswith(_arena(stub, stride), start):
+            yield start, stride
+            start += ARENA_SIZE
+        else:
+            start += _PAGE
+
+
+def _stride(stub: bytes, memory: bytes, start: int) -> int | None:
+    """The distance between the two copies of the stub that an arena at `start` begins with."""
+    if not stub or not memory.startswith(stub, start):
+        return None
+    second = memory.find(stub, start + len(stub), start + _PAGE)
+    return second - start if second >= 0 else None
+
+
+@functools.lru_cache(maxsize=8)
+def _arena(stub: bytes, stride: int) -> bytes:
+    return (stub.ljust(stride, b"\0") * (ARENA_SIZE // stride)).ljust(ARENA_SIZE, b"\0")
+
+
+def arena_table(stub: bytes, stride: int) -> UnwindTable | None:
+    """The table of an arena; None if the stub cannot be followed."""
     rows = stub_rows(stub)
-    stride = _stride(stub, memory)
-    if rows is None or stride is None:
+    if rows is None:
         return None
     words = array("Q")
-    for start in range(0, size - stride + 1, stride):
+    for start in range(0, ARENA_SIZE - stride + 1, stride):
         words.extend(pack_row(row._replace(pc=start + row.pc)) for row in rows)
-    return UnwindTable(0, words.tobytes(), index_pages(words, size))
+    return UnwindTable(0, words.tobytes(), index_pages(words, ARENA_SIZE))
 
 
-def _stride(stub: bytes, memory: bytes) -> int | None:
-    """The distance from one copy of the stub to the next; None if there are no two."""
-    for alignment in _ALIGNMENTS:
-        stride = -(-len(stub) // alignment) * alignment
-        if memory.startswith(stub) and memory[stride : stride + len(stub)] == stub:
-            return stride
-    return None
+def trampoline_table(stub: bytes, memory: bytes, size: int) -> UnwindTable | None:
+    """The table of an arena of `size` bytes whose first bytes are `memory`; None if it is none."""
+    stride = _stride(stub, memory, 0)
+    return arena_table(stub, stride) if stride is not None and size % ARENA_SIZE == 0 else None

@@ -28,7 +28,7 @@ MINORS: Final = ((3, 11), (3, 12), (3, 13))
 def main(arguments: list[str]) -> int:
     quick = "--quick" in arguments
     wanted = [argument for argument in arguments if argument != "--quick"]
-    builds = [build for build in all_builds() if build.minor in MINORS]
+    builds = [b for b in all_builds() if b.minor in MINORS and b.tree is None]
     if os.geteuid() != 0 or not builds:
         print("needs root, and a CPython 3.11, 3.12 or 3.13", file=sys.stderr)
         return 2

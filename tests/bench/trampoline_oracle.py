@@ -1,7 +1,8 @@
 """The trampoline oracle at length: `python -m tests.bench.trampoline_oracle [SAMPLES]`, as root.
 
-Records the mixture under `-X perf` on every CPython that has it, until SAMPLES (100,000) samples
-per version were compared, and prints the counts. Exit code 1 if anything disagreed.
+Records the mixture under `-X perf` on every CPython that has it, until SAMPLES (1,000,000 over all)
+samples were compared, the same number on each, and prints the counts. Exit code 1 if anything
+disagreed.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from ..interpreters import Build, all_builds
+from ..interpreters import Build, supported
 from ..live.harness import record, running, show, stacks
 from ..live.programs import program
-from ..live.trampoline import WRONG, Outcome, PerfMap, compare, path_of
+from ..live.trampoline import WRONG, Outcome, compare, told_to_perf
 
 RATE_HZ = 4999
 SECONDS = 5.0
 
 
 def main(arguments: list[str]) -> int:
-    wanted = int(arguments[0]) if arguments else 100_000
-    builds = [b for b in all_builds() if b.trampoline and b.minor in ((3, 12), (3, 13))]
-    wrong = 0
+    rows = supported(lambda build: build.trampoline)
+    builds: list[Build] = [row.values[0] for row in rows if row.values[0] is not None]
+    wanted = -(-(int(arguments[0]) if arguments else 1_000_000) // max(1, len(builds)))
+    samples = wrong = 0
     for build in builds:
         outcomes: Counter[Outcome] = Counter()
         fits: Counter[str] = Counter()
@@ -34,19 +36,21 @@ def main(arguments: list[str]) -> int:
         for outcome in Outcome:
             print(f"  {outcomes[outcome]:9}  {outcome.name.lower()}: {outcome.value}")
         print("  fit: " + ", ".join(f"{name} {n}" for name, n in fits.most_common()), flush=True)
+        samples += fits.total()
         wrong += sum(outcomes[outcome] for outcome in WRONG)
+    print(f"{samples} samples of {len(builds)} CPythons, {wrong} calls wrong")
     return 1 if wrong or not builds else 0
 
 
 def _one_recording(
     build: Build, folder: Path, outcomes: Counter[Outcome], fits: Counter[str]
 ) -> None:
-    with running([build.executable, "-X", "perf", program("mixture")]) as target:
-        try:
-            capture = record(target.pid, folder / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
-            perf_map = PerfMap.of(target.pid)
-        finally:
-            path_of(target.pid).unlink(missing_ok=True)
+    with (
+        running(build.command("-X", "perf", program("mixture"))) as target,
+        told_to_perf(build, target.pid) as told,
+    ):
+        capture = record(target.pid, folder / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
+        perf_map = told()
     compared: dict[int, Counter[Outcome]] = {}
     for stack in stacks(capture):
         key = id(stack.full)  # equal stacks are one object, and the capture keeps them alive

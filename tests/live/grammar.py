@@ -92,10 +92,11 @@ class Match(NamedTuple):
 class Grammar:
     """The automaton of a grammar's `stack` rule.
 
-    `own_file`: the file that `py:NAME` means. Raises BadGrammar.
+    own_file: the file that `py:NAME` means. qualified: whether frames have qualified names; if not,
+    a pattern means its last part. Raises BadGrammar.
     """
 
-    def __init__(self, text: str, own_file: str) -> None:
+    def __init__(self, text: str, own_file: str, qualified: bool = True) -> None:
         rules: dict[str, list[str]] = {}
         for name, pattern in _rules(BUILT_IN + "\n" + text):
             words: list[str] = []
@@ -105,6 +106,7 @@ class Grammar:
         if "stack" not in rules:
             raise BadGrammar("there is no rule `stack`")
         self._own_file = own_file
+        self._qualified = qualified
         self._edges: list[list[tuple[Word, int]]] = []
         self._skips: list[list[int]] = []
         self._steps: dict[tuple[frozenset[int], Frame, frozenset[str], _Kinds], frozenset[int]] = {}
@@ -217,7 +219,7 @@ class Grammar:
 
     def _single(self, text: str) -> tuple[int, int]:
         entry, exit_ = self._state(), self._state()
-        word = parse_word(text, self._own_file)
+        word = parse_word(text, self._own_file, self._qualified)
         self._edges[entry].append((word, exit_))
         if text in ("c:*", "k:*"):
             self._skips[exit_].append(entry)
@@ -229,7 +231,7 @@ class Grammar:
         return self._words[self._next] if self._next < len(self._words) else None
 
 
-def parse_word(text: str, own_file: str) -> Word:
+def parse_word(text: str, own_file: str, qualified: bool = True) -> Word:
     """`py:a,file.py:b`, `c:symbol,@module`, `k:symbol` or `mark:reason`. Raises BadGrammar."""
     prefix, colon, rest = text.partition(":")
     if not colon or not rest:
@@ -239,6 +241,7 @@ def parse_word(text: str, own_file: str) -> Word:
         choices = []
         for part in parts:
             file, divider, name = part.rpartition(":")
+            name = name if qualified else name.rpartition(".")[2]
             path = file if file[:1] in ("<", "/", "*") else "*/" + file
             choices.append((_glob(path if divider else own_file), _glob(name)))
         return Word(FrameKind.PYTHON, tuple(choices))

@@ -147,13 +147,16 @@ def _by_name(namer: Namer, sample: Sample) -> Callable[[NativeFrame], bool]:
 
 
 def nameless_modules(capture: Capture) -> frozenset[str]:
-    """Paths of the interpreters' files that are stripped: only exported functions have names."""
+    """Paths of the interpreters' files that are stripped: only exported functions have names.
+
+    The processes are still there: a file is opened where its process sees it.
+    """
     paths = {
-        capture.modules[process.interpreter.module_id].path
+        (process.pid, capture.modules[process.interpreter.module_id].path)
         for process in capture.processes.values()
         if process.interpreter is not None
     }
-    return frozenset(path for path in paths if _is_stripped(path))
+    return frozenset(path for pid, path in paths if _is_stripped(f"/proc/{pid}/root{path}"))
 
 
 def _is_stripped(path: str) -> bool:

@@ -37,7 +37,7 @@ def test_it_loads_and_samples(
     environment = {**os.environ, "CLANG": clang}
     subprocess.run([sys.executable, "build_probe.py"], cwd=tmp_path, env=environment, check=True)
     monkeypatch.setattr(probe, "_OBJECT", str(tmp_path / "mixstack" / "bpf" / "mixstack.bpf.o"))
-    with running([build.executable, "-c", PROGRAM]) as target:
+    with running(build.command("-c", PROGRAM)) as target:
         found = list(stacks(record(target.pid, tmp_path / "out.data", rate_hz=1999)))
     assert len(found) > 100
     assert any(frame.name == "key" for stack in found for frame in stack.frames)

@@ -53,7 +53,7 @@ for _ in range({times}):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_py_spy_sees_the_same_calls(name: str, build: Build, tmp_path: Path) -> None:
     py_spy = _tool("py-spy")
-    with running([build.executable, program(name)]) as target:
+    with running(build.command(program(name))) as target:
         asked = [_py_spy_stack(py_spy, target.pid) for _ in range(DUMPS)]
         dumps = [_leaf_without_line(dump) for dump in asked if dump is not None]
         assert len(dumps) >= DUMPS // 2
@@ -72,7 +72,7 @@ def test_gdb_sees_the_same_native_callers(name: str, tmp_path: Path) -> None:
     """On a build with symbols: all native frames outside of the innermost evaluator, and it."""
     gdb = _tool("gdb")
     build = _with_symbols()
-    with running([build.executable, program(name)]) as target:
+    with running(build.command(program(name))) as target:
         script = tmp_path / "stacks.py"
         script.write_text(_GDB.format(pid=target.pid, times=DUMPS), encoding="utf-8")
         said = subprocess.run(

@@ -233,7 +233,7 @@ def test_a_process_that_is_not_python_is_recorded_natively(tmp_path: Path) -> No
 @pytest.mark.parametrize("build", UNSUPPORTED)
 def test_an_unsupported_cpython_is_recorded_natively(build: Build, tmp_path: Path) -> None:
     body = "import sys\nsys.stdout.write('ready\\n')\nsys.stdout.flush()\nwhile True: pass"
-    with running([build.executable, "-c", body]) as target:
+    with running(build.command("-c", body)) as target:
         done = run_mixstack(
             "record", "-p", str(target.pid), "-d", "0.5", "-o", tmp_path / "out.data"
         )

@@ -78,11 +78,11 @@ def test_every_stack_is_legal(
 ) -> None:
     expected = EXPECTED.get(path.stem, Expected())
     arguments = [helpers[expected.helper]] if expected.helper else []
-    with running([build.executable, path, *arguments]) as target:
+    with running(build.command(path, *arguments)) as target:
         capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
         nameless = nameless_modules(capture)
     found = list(stacks(capture))
-    grammar = legal_stacks(path)
+    grammar = legal_stacks(path, build.qualified)
 
     assert len(found) >= LEAST_SAMPLES
     distinct: dict[tuple[Frame, ...], int] = Counter(stack.frames for stack in found)
@@ -103,7 +103,7 @@ def test_every_stack_is_legal(
         legal = [f for f, match in verdicts.items() if match.verdict is Verdict.FULL]
         wrong = list(_mutants_that_pass(grammar, legal, expected))
         assert not wrong, f"the grammar is too weak:\n{wrong[0]}"
-    _check_lines(path, distinct)
+    _check_lines(path, distinct, build.qualified)
     if path.stem == "code_reuse":
         _check_numbers(distinct)
     if path.stem.startswith("deep_"):
@@ -171,15 +171,18 @@ def _check_depth(found: Sequence[Stack]) -> None:
     assert all(depth >= 512 for depth in python)
 
 
-def _check_lines(path: Path, distinct: Iterable[tuple[Frame, ...]]) -> None:
-    """The line of each frame lies inside the function that the frame names."""
-    spans = dict(_functions(ast.parse(path.read_text(encoding="utf-8")), ""))
+def _check_lines(path: Path, distinct: Iterable[tuple[Frame, ...]], qualified: bool) -> None:
+    """The line of each frame lies inside a function that has the frame's name."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for name, span in _functions(ast.parse(path.read_text(encoding="utf-8")), ""):
+        spans.setdefault(name if qualified else name.rpartition(".")[2], []).append(span)
     for frames in distinct:
         for frame in frames:
             if frame.kind is FrameKind.PYTHON and frame.file == str(path):
-                first, last = spans[frame.name]
                 # what the compiler adds to begin and end a coroutine has no line
-                assert frame.line is None or first <= frame.line <= last, frame
+                assert frame.line is None or any(
+                    first <= frame.line <= last for first, last in spans[frame.name]
+                ), frame
 
 
 def _functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -241,6 +241,20 @@ def test_patterns(pattern: str, stack: str, verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stack", "qualified", "verdict"),
+    [
+        pytest.param("py:A.f py:/lib/b.py:B.g", True, Verdict.FULL, id="qualified"),
+        pytest.param("py:f py:/lib/b.py:g", True, Verdict.OUTSIDE, id="the class is missing"),
+        pytest.param("py:f py:/lib/b.py:g", False, Verdict.FULL, id="before 3.11"),
+        pytest.param("py:f py:/lib/b.py:f", False, Verdict.OUTSIDE, id="another name"),
+    ],
+)
+def test_names_before_they_were_qualified(stack: str, qualified: bool, verdict: Verdict) -> None:
+    grammar = Grammar("stack = py:A.f py:b.py:B.g", OWN, qualified)
+    assert grammar.match(frames(stack)).verdict is verdict
+
+
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param("stack = ( py:a", id="open group"),

@@ -49,7 +49,7 @@ def test_every_thread_finds_its_own_state(
         return found
 
     monkeypatch.setattr(follow, "find_interpreter", without_slot)
-    with running([build.executable, "-c", PROGRAM]) as target:
+    with running(build.command("-c", PROGRAM)) as target:
         capture = record(target.pid, tmp_path / "out.data", rate_hz=1999)
     assert any(asked), "there was a slot to do without"
     fits: Counter[Fit] = Counter()

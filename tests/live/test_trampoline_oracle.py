@@ -1,6 +1,6 @@
 """Every Python frame stands where the interpreter's own trampolines say it must.
 
-The short run; `python -m tests.bench.trampoline_oracle` goes on to 100,000 samples per version.
+The short run; `python -m tests.bench.trampoline_oracle` goes on to 1,000,000 samples.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from mixstack.model import (
 from ..interpreters import Build, supported
 from .harness import record, running, show, stacks
 from .programs import program
-from .trampoline import WRONG, Outcome, PerfMap, compare, path_of
+from .trampoline import WRONG, Outcome, PerfMap, compare, told_to_perf
 
 RATE_HZ = 4999
 SECONDS = 1.5
 
-MAP = PerfMap(
+MAP = PerfMap.parse(
     "1000 10 py::f:a.py\n1010 10 py::g:a.py\n1020 10 py::h:my file.py\n1030 10 py::A.__del__:a.py\n"
 )
 
@@ -86,14 +86,19 @@ def test_the_oracle_itself(stack: str, outcomes: dict[Outcome, int]) -> None:
 
 
 @pytest.mark.live
+@pytest.mark.parametrize("option", ["perf", "perf_jit"])
 @pytest.mark.parametrize("build", supported(lambda build: build.trampoline))
-def test_every_frame_is_the_one_its_trampoline_names(build: Build, tmp_path: Path) -> None:
-    with running([build.executable, "-X", "perf", program("mixture")]) as target:
-        try:
-            capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
-            perf_map = PerfMap.of(target.pid)
-        finally:
-            path_of(target.pid).unlink(missing_ok=True)
+def test_every_frame_is_the_one_its_trampoline_names(
+    build: Build, option: str, tmp_path: Path
+) -> None:
+    if option == "perf_jit" and build.minor < (3, 13):
+        pytest.skip("it has no -X perf_jit")
+    with (
+        running(build.command("-X", option, program("mixture"))) as target,
+        told_to_perf(build, target.pid) as told,
+    ):
+        capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
+        perf_map = told()
     outcomes: Counter[Outcome] = Counter()
     samples = 0
     for stack in stacks(capture):

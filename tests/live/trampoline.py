@@ -7,15 +7,24 @@ stack, so it names the Python calls without any help from the interpreter's fram
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import struct
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
-from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mixstack.model import Frame, Item, KernelItem, MarkItem, NativeItem, PythonItem
+
+from ..interpreters import Build
+
+# The header of a jitdump file, its size at 8; of a record; of a JIT_CODE_LOAD record (type 0).
+# Source: tools/perf/Documentation/jitdump-specification.txt of the kernel.
+_DUMP_HEADER: Final = struct.Struct("<IIIIIIQQ")
+_RECORD: Final = struct.Struct("<IIQ")
+_CODE_LOAD: Final = struct.Struct("<IIQQQQ")
 
 
 class Outcome(enum.Enum):
@@ -35,16 +44,33 @@ WRONG = (Outcome.DISAGREES, Outcome.NO_TRAMPOLINE, Outcome.LOST)
 
 
 class PerfMap:
-    """`/tmp/perf-PID.map`: lines of start, size (both hex) and name."""
+    """What an interpreter tells perf of its trampolines: (start, size, name) of each."""
 
-    def __init__(self, text: str) -> None:
-        rows = [line.split(" ", 2) for line in text.splitlines() if line.count(" ") >= 2]
-        self._rows = sorted((int(start, 16), int(size, 16), name) for start, size, name in rows)
+    def __init__(self, rows: Iterable[tuple[int, int, str]]) -> None:
+        self._rows = sorted(rows)
         self._starts = [start for start, _, _ in self._rows]
 
     @classmethod
-    def of(cls, pid: int) -> PerfMap:
-        return cls(path_of(pid).read_text(encoding="utf-8", errors="surrogateescape"))
+    def parse(cls, text: str) -> PerfMap:
+        """Lines of start, size (both hex) and name."""
+        rows = [line.split(" ", 2) for line in text.splitlines() if line.count(" ") >= 2]
+        return cls((int(start, 16), int(size, 16), name) for start, size, name in rows)
+
+    @classmethod
+    def parse_dump(cls, data: bytes) -> PerfMap:
+        """A jitdump file, as `-X perf_jit` writes it; it may end within a record."""
+        rows = []
+        at = _DUMP_HEADER.unpack_from(data)[2]
+        while at + _RECORD.size <= len(data):
+            kind, size, _ = _RECORD.unpack_from(data, at)
+            if kind == 0 and at + size <= len(data):
+                body = at + _RECORD.size
+                _, _, _, address, code_size, _ = _CODE_LOAD.unpack_from(data, body)
+                name, end, _ = data[body + _CODE_LOAD.size : at + size].partition(b"\0")
+                if end:
+                    rows.append((address, code_size, name.decode(errors="surrogateescape")))
+            at += max(size, _RECORD.size)
+        return cls(rows)
 
     def find(self, address: int) -> str | None:
         at = bisect_right(self._starts, address) - 1
@@ -54,8 +80,21 @@ class PerfMap:
         return name if address < start + size else None
 
 
-def path_of(pid: int) -> Path:
-    return Path(f"/tmp/perf-{pid}.map")
+@contextlib.contextmanager
+def told_to_perf(build: Build, pid: int) -> Iterator[Callable[[], PerfMap]]:
+    """What a process has told perf, when it is asked; its files are removed at the end."""
+    text, dump = build.host(f"/tmp/perf-{pid}.map"), build.host(f"/tmp/jit-{pid}.dump")
+
+    def read() -> PerfMap:
+        if dump.exists():
+            return PerfMap.parse_dump(dump.read_bytes())
+        return PerfMap.parse(text.read_text(encoding="utf-8", errors="surrogateescape"))
+
+    try:
+        yield read
+    finally:
+        for path in (text, dump):
+            path.unlink(missing_ok=True)
 
 
 class Call(NamedTuple):

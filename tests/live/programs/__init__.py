@@ -18,7 +18,7 @@ def program(name: str) -> Path:
     return PROGRAMS / f"{name}.py"
 
 
-def legal_stacks(path: Path) -> Grammar:
-    """The grammar in a program's docstring. Raises BadGrammar."""
+def legal_stacks(path: Path, qualified: bool = True) -> Grammar:
+    """The grammar in a program's docstring; `qualified`: Build.qualified. Raises BadGrammar."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return Grammar(text.rpartition("\n\n")[2], str(path))
+    return Grammar(text.rpartition("\n\n")[2], str(path), qualified)

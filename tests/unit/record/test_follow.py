@@ -109,7 +109,7 @@ class Obedient(NamedTuple):
 @contextmanager
 def obedient(build: Build, *options: str) -> Iterator[Obedient]:
     with subprocess.Popen(
-        [build.executable, "-S", *options, "-c", OBEY],
+        build.command("-S", *options, "-c", OBEY),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

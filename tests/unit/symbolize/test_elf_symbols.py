@@ -230,7 +230,7 @@ def test_interpreter_agrees_with_nm(build: Build) -> None:
 def interpreter_file(build: Build) -> str:
     """The file that holds the evaluator."""
     if build.static:
-        return build.executable
+        return build.host_executable
     library = Path(build.executable).parent.parent / "lib"
     return str(next(library.glob(f"libpython{build.minor[0]}.{build.minor[1]}.so.1*")))
 

@@ -39,7 +39,7 @@ def _libraries() -> dict[str, str]:
             shared = sorted(
                 (Path(build.executable).parent.parent / "lib").glob("libpython3.*.so.1*")
             )
-            found["libpython"] = build.executable if build.static else str(shared[-1])
+            found["libpython"] = build.host_executable if build.static else str(shared[-1])
     return {name: path for name, path in found.items() if path is not None}
 
 

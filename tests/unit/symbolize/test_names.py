@@ -10,6 +10,7 @@ from mixstack.model import (
     CodeKey,
     Frame,
     FrameKind,
+    Interpreter,
     Item,
     KernelItem,
     Mapping,
@@ -100,15 +101,42 @@ def test_without_a_line_table() -> None:
     assert Namer(of).frame(PID, 100, python(0)) == Frame(PYTHON, "C.f", "app.py")
 
 
+FOUR_BYTES = bytes([4, 1, 4, 1])
+
+
+@pytest.mark.parametrize(
+    ("version", "table", "lines"),
+    [
+        ((3, 8, 18), FOUR_BYTES, {-1: 10, 0: 10, 4: 11, 8: 12, 100: 12}),
+        ((3, 9, 18), b"", {-1: 10, 0: 10, 100: 10}),
+        ((3, 10, 13), FOUR_BYTES, {-2: 10, 0: 11, 4: 12, 8: None}),
+        ((3, 11, 7), FOUR_BYTES, {-2: 10, 0: None}),
+        ((3, 15, 2), bytes([0x80 | 13 << 3, 2]), {-2: 10, 0: 11, 2: None}),
+    ],
+    ids=["3.8", "3.9, one line", "3.10", "3.11, another version's table", "3.15"],
+)
+def test_the_process_tells_the_format_of_its_line_tables(
+    version: tuple[int, int, int], table: bytes, lines: dict[int, int | None]
+) -> None:
+    of = capture()
+    of.processes = {
+        PID: replace(of.processes[PID], interpreter=Interpreter(version, LIBPYTHON, None))
+    }
+    of.codes = {key: replace(code, linetable=table) for key, code in of.codes.items()}
+    namer = Namer(of)
+    assert {offset: namer.frame(PID, 100, python(offset)).line for offset in lines} == lines
+
+
 def test_line_0_is_no_line() -> None:
     of = capture()
     of.codes = {key: replace(code, first_line=-1) for key, code in of.codes.items()}
     assert Namer(of).frame(PID, 100, python(0)).line is None
 
 
-def test_without_an_interpreter_nothing_is_plumbing() -> None:
+def test_without_an_interpreter_nothing_is_plumbing_and_no_line_is_known() -> None:
     of = capture()
     of.processes = {PID: replace(of.processes[PID], interpreter=None)}
+    assert Namer(of).frame(PID, 100, python(0)) == Frame(PYTHON, "C.f", "app.py"), "no line"
     assert not Namer(of).frame(PID, 100, native(0x10240)).plumbing
     assert Namer(of).frame(PID, 100, native(None, Step.RESYNC)) == Frame(
         NATIVE, EVAL, None, plumbing=True

@@ -27,6 +27,13 @@ gen_send_ex2 PyIter_Send Py_BytesMain Py_RunMain pymain_run_python pymain_run_fi
 pymain_run_python.constprop.0 _PyRun_SimpleFileObject _PyRun_AnyFileObject PyRun_StringFlags
 run_mod run_eval_code_obj PyEval_EvalCode PyImport_ImportModuleLevelObject import_find_and_load
 thread_run pythread_wrapper py_trampoline_evaluator _TAIL_CALL_CALL
+function_code_fastcall _PyEval_EvalCodeWithName call_function function_call t_bootstrap call_maybe
+_PyMethodDef_RawFastCallKeywords _PyObject_FastCall_Prepend cfunction_call_varargs frame_dealloc
+_PyEval_MakeFrameVector _PyFrame_New_NoTrack.constprop.0 trace_call_function gen_close_iter
+_PyObject_VectorcallPrepend _PyObject_MaybeCallSpecialNoArgs clear_thread_frame.cold
+_Py_VectorCall_StackRefSteal _Py_VectorCallInstrumentation_StackRefSteal _PyJIT_Entry
+_Py_BuiltinCallFast_StackRef _Py_BuiltinCallFast_StackRefSteal _Py_CallBuiltinClass_StackRef
+_PyCallMethodDescriptorFastWithKeywords_StackRef _PyEval_LazyImportName _PyAsyncGenASend_Send
 """
 
 NEVER = """
@@ -50,6 +57,13 @@ specialize _Py_Specialize_Call compiler_visit_expr _PyPegen_run_parser _PyAST_Co
 wrap_in_stopiteration_handler PyImport_ExecCodeModuleObject _imp_create_dynamic marshal_loads
 r_object Py_FinalizeEx Py_InitializeFromConfig _PyGen_Finalize gen_dealloc gen_new
 method_descr_get func_descr_get property_descr_get super_getattro
+PyFrame_New frame_getback _Py_Call collect collect_with_callback PyObject_GC_Del PyIter_Next
+module_getattro cmp_outcome import_from init_subclass type_new_set_names calliter_iternext
+partial_fastcall partial_vectorcall_fallback gen_finalize _Py_Dealloc atexit_callfuncs
+_PyObject_GetAttrStackRef _Py_LoadAttr_StackRefSteal _Py_BuildMap_StackRefSteal
+_PyTuple_FromStackRefStealOnSuccess _PyEval_UnpackIterable _PyJIT_Compile _PyJIT_Free
+_PyJit_translate_single_bytecode_to_trace _PyOptimizer_Optimize _Py_call_instrumentation_2args
+call_instrumentation_vector call_profile_func compile_trampoline _Py_Specialize_CallKw
 """
 
 
@@ -83,9 +97,16 @@ def golden() -> dict[str, set[str]]:
 
 
 def matched(build: Build) -> set[str]:
-    path = interpreter_file(build)
-    names = {*nm_functions(path), *unsized_in_nm(path)}
+    files = [interpreter_file(build), *archives(build)]
+    names = {name for path in files for name in (*nm_functions(path), *unsized_in_nm(path))}
     return {name.partition(".")[0] for name in names if is_plumbing(name)}
+
+
+def archives(build: Build) -> list[str]:
+    """The static library beside a stripped interpreter: it still has the local names."""
+    prefix = Path(build.host_executable).parent.parent
+    name = f"{build.minor[0]}.{build.minor[1]}"
+    return [str(p) for p in prefix.glob(f"lib/python{name}/config-{name}-*/libpython{name}.a")]
 
 
 @pytest.mark.parametrize("build", SUPPORTED)

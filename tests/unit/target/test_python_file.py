@@ -17,7 +17,7 @@ from tests.interpreters import SUPPORTED, Build
 NAMES = (
     b"_PyRuntime",
     b"PyCode_Type",
-    b"Py_Version",
+    b"Py_GetVersion",
     b"_PyEval_EvalFrameDefault",
     b"PyList_Append",
 )
@@ -25,7 +25,7 @@ NAMES = (
 
 def file_of(build: Build) -> str:
     if build.static:
-        return build.executable
+        return build.host_executable
     folder = Path(build.executable).parent.parent / "lib"
     return str(next(folder.glob(f"libpython{build.minor[0]}.{build.minor[1]}.so.*")))
 

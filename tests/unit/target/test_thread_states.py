@@ -13,6 +13,8 @@ from mixstack.target.thread_states import (
     ReadMemory,
     ThreadState,
     find_tss_slot,
+    has_several_interpreters,
+    is_own_state,
     walk_thread_states,
 )
 
@@ -202,6 +204,55 @@ def test_the_slot(
     memory.thread(A.thread_id, a)
     memory.thread(B.thread_id, b)
     assert find_tss_slot(memory.read, [A, B], key) == expected
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        pytest.param(A.address, B.address, True, id="each has its own"),
+        pytest.param(A.address, 0, False, id="half of them have none: the attached thread state"),
+        pytest.param(0, 0, False, id="nobody has one"),
+        pytest.param(B.address, A.address, False, id="each has the other's"),
+        pytest.param(A.address, 0xDEAD0, False, id="no thread state"),
+        pytest.param(A.address, None, False, id="one cannot be read, half of them"),
+    ],
+)
+def test_a_variable_of_the_thread(a: int | None, b: int | None, expected: bool) -> None:
+    memory = Memory()
+    for state, value in ((A, a), (B, b)):
+        memory.words[state.address + LAYOUT.tstate_thread_id] = state.thread_id
+        if value is not None:
+            memory.words[state.thread_id - 40] = value
+    assert is_own_state(memory.read, [A, B], LAYOUT, -40) is expected
+
+
+def test_a_thread_that_has_not_taken_its_thread_state_is_outvoted() -> None:
+    memory = Memory()
+    states = [ThreadState(0x20000 + i * 0x1000, 0xA000 + i * 0x1000) for i in range(3)]
+    for state in states:
+        memory.words[state.address + LAYOUT.tstate_thread_id] = state.thread_id
+        memory.words[state.thread_id - 40] = state.address if state is not states[0] else 0
+    assert is_own_state(memory.read, states, LAYOUT, -40)
+
+
+def test_another_state_of_the_same_thread_is_its_own() -> None:
+    memory = Memory()
+    second = ThreadState(0x28000, A.thread_id)
+    for state in (A, second):
+        memory.words[state.address + LAYOUT.tstate_thread_id] = state.thread_id
+    memory.words[A.thread_id - 40] = second.address
+    assert is_own_state(memory.read, [A, second], LAYOUT, -40)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_one_interpreter_or_several(threads: int) -> None:
+    memory = Memory()
+    assert not has_several_interpreters(memory.read, HEAD, LAYOUT)
+    memory.words[HEAD] = 0x10000
+    memory.interpreter(0x10000, [(0x20000, 0xA000)] * threads)
+    assert not has_several_interpreters(memory.read, HEAD, LAYOUT)
+    memory.interpreter(0x10000, [], following=0x11000)
+    assert has_several_interpreters(memory.read, HEAD, LAYOUT)
 
 
 def test_no_slot_without_threads_or_without_their_memory() -> None:

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* The interpreter's chain before 3.11: frame objects on the heap, one per evaluation.
+ *
+ * All frames of a thread state are sent, then their markers. 3.10 has a list of markers, the CFrames on
+ * the C stack. 3.8 and 3.9 have none. But their evaluators keep the address of their frame's local
+ * variables in a place that is the same in all of them: in the binary's evaluator, at a constant
+ * distance from the CFA. That place is the marker, and it even says whose it is. It is looked for after
+ * the native walk; the distance is learned from the first stacks. */
+#ifndef MIXSTACK_FRAMES_H
+#define MIXSTACK_FRAMES_H
+
+#include "chain.bpf.h"
+
+/* f_state of 3.10 while an evaluator runs the frame (Include/cpython/frameobject.h) */
+enum {
+	FRAME_EXECUTING = 0,
+	FRAME_UNWINDING = 2,
+};
+
+INLINE int has_cframes(const struct ms_state *s)
+{
+	return s->process.layout.chain_kind == MS_CHAIN_KIND_FRAME_CFRAME;
+}
+
+/* 3.10: an evaluator links its CFrame before its frame, and unlinks it before that, too. In between
+ * the newest of the two lists do not belong together. */
+INLINE void settle(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u8 state = field8(s->frame_bytes, s->process.layout.frame_state);
+
+	if ((state == FRAME_EXECUTING || state == FRAME_UNWINDING) && !in_prologue(s))
+		sample->head.flags |= MS_SAMPLE_SETTLED;
+}
+
+/* The frames have ended, for this reason; their markers are next. */
+INLINE int end_frames(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 why)
+{
+	sample->head.chain_end = why;
+	s->frame = 0;
+	s->in_markers = 1;
+	return WALK_ON;
+}
+
+INLINE int frame_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 frame = s->frame, code;
+	ms_u32 print, at;
+	ms_s32 offset;
+
+	if (!frame)
+		return end_frames(s, sample, MS_CHAIN_ROOT);
+	if (s->n_frames >= MAX_FRAMES || sample->head.n_chain >= MAX_CHAIN)
+		return end_frames(s, sample, MS_CHAIN_TRUNCATED);
+	if (read_object(s->frame_bytes, l->frame_size, frame))
+		return end_frames(s, sample, MS_CHAIN_READ_FAULT);
+	s->frame = field64(s->frame_bytes, l->frame_previous);
+	if (has_cframes(s)) {
+		if (sample->head.n_chain == 0)
+			settle(s, sample);
+	} else if (!field8(s->frame_bytes, l->frame_state)) {
+		/* No evaluator runs it: it is being entered or left, or is an extension's own invention. */
+		return WALK_ON;
+	}
+	code = field64(s->frame_bytes, l->frame_code);
+	if (read_object(s->code_bytes, l->code_size, code))
+		return end_frames(s, sample, MS_CHAIN_READ_FAULT);
+	if (field64(s->code_bytes, l->object_type) != s->process.code_type)
+		return end_frames(s, sample, MS_CHAIN_INVALID);
+	print = fingerprint(s);
+	offset = (ms_s32)field32(s->frame_bytes, l->frame_instr) * l->instr_scale;
+	append(s, sample, code & MS_ADDRESS_MASK, ((ms_u64)print << 32) | (ms_u32)offset);
+	sample->head.n_chain++;
+	note_code(s, sample->head.pid, code, print);
+	at = s->n_frames;
+	s->n_frames = at + 1;
+	if (!has_cframes(s) && at < MAX_MARKERS) {
+		s->locals[at & (MAX_MARKERS - 1)] = frame + l->frame_locals;
+		s->n_locals = at + 1;
+	}
+	return WALK_ON;
+}
+
+/* The thread state has a CFrame of its own, before the outermost evaluator's. */
+INLINE int cframe_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u64 previous;
+
+	if (!s->cframe || s->cframe == s->root_cframe)
+		return WALK_DONE;
+	if (s->n_paired >= MAX_MARKERS || sample->head.n_chain >= MAX_CHAIN)
+		return sample->head.chain_end == MS_CHAIN_ROOT ? end_chain(sample, MS_CHAIN_TRUNCATED)
+							       : WALK_DONE;
+	if (bpf_probe_read_user(&previous, 8, s->cframe + s->process.layout.cframe_previous))
+		return end_chain(sample, MS_CHAIN_READ_FAULT);
+	append_marker(s, sample, s->cframe);
+	s->n_paired++;
+	s->cframe = previous;
+	return WALK_ON;
+}
+
+/* Room for the frames' markers, which are found after the native walk. */
+INLINE int slot_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	if (s->n_paired >= s->n_frames || s->n_paired >= MAX_MARKERS || sample->head.n_chain >= MAX_CHAIN)
+		return WALK_DONE;
+	if (s->n_paired == 0)
+		s->locals_at = s->used;
+	append(s, sample, (ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT, 0);
+	sample->head.n_chain++;
+	s->n_paired++;
+	return WALK_ON;
+}
+
+INLINE int marker_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	return has_cframes(s) ? cframe_step(s, sample) : slot_step(s, sample);
+}
+
+INLINE int start_frames(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	const struct ms_layout *l = &s->process.layout;
+
+	s->frame = field64(s->tstate_bytes, l->tstate_frame);
+	s->cframe = field64(s->tstate_bytes, l->tstate_cframe);
+	s->n_frames = 0;
+	s->n_paired = 0;
+	s->in_markers = 0;
+	sample->head.flags |= MS_SAMPLE_PAIRED;
+	if (has_cframes(s))
+		return WALK_ON;
+	sample->head.flags |= MS_SAMPLE_SETTLED;
+	s->n_locals = 0;
+	return WALK_ON;
+}
+
+enum {
+	WALK_LEARN = 4,     /* an end of a round: learn from this frame first */
+	SLOTS_LEARNED = 64, /* evaluators that must agree before no more is learned */
+	SLOTS_ENOUGH = 16,  /* ... and before it is used */
+	SLOTS_FIRST = 8,    /* above it lie the return address and the caller's registers */
+	MISSED_MAX = 4,     /* frames whose evaluator may be missing on the native stack */
+	MARKERS_PER_CALL = 68,
+	LEARN_PER_SAMPLE = 8, /* each takes tail calls */
+};
+
+/* Which places of the frame [sp, cfa) hold this value? Only an evaluator's does; the places that all
+ * evaluators have in common are learned, and of them the closest to the CFA is taken. */
+INLINE void learn_slot(struct ms_state *s, struct ms_learned *learned, ms_u64 sp, ms_u64 cfa, ms_u64 value)
+{
+	ms_u64 possible = learned->seen ? learned->slots : ~0ULL;
+
+	if (bpf_probe_read_user(s->stack_bytes, sizeof(s->stack_bytes), cfa - sizeof(s->stack_bytes)))
+		return;
+	FRESH(s->found) = 0;
+	FRESH(s->matched) = 0;
+	NO_UNROLL for (ms_u32 i = STACK_WORDS - 1; i >= SLOTS_FIRST; i--) {
+		if (s->stack_bytes[(STACK_WORDS - i) & (STACK_WORDS - 1)] != value || cfa - 8ULL * i < sp)
+			continue;
+		FRESH(s->found) |= 1ULL << i;
+		if (possible & (1ULL << i))
+			FRESH(s->matched) = i;
+	}
+	if (!FRESH(s->found))
+		return;
+	learned->slots = possible & FRESH(s->found);
+	learned->slot = FRESH(s->matched);
+	learned->seen++;
+}
+
+/* Is the native frame [sp, cfa) an evaluator, and whose? A frame that is passed over stays unknown. */
+INLINE void match_frame(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 sp, ms_u64 cfa)
+{
+	ms_u32 next = FRESH(s->next_local);
+	ms_u64 value = 0, at = cfa - 8ULL * FRESH(s->slot);
+
+	if (at == cfa || at < sp || bpf_probe_read_user(&value, 8, at))
+		return;
+	FRESH(s->matched) = MISSED_MAX;
+	NO_UNROLL for (ms_u32 i = MISSED_MAX; i > 0; i--) {
+		if (s->locals[(next + i - 1) & (MAX_MARKERS - 1)] == value)
+			FRESH(s->matched) = i - 1;
+	}
+	next += FRESH(s->matched);
+	if (FRESH(s->matched) == MISSED_MAX || next >= s->n_locals)
+		return;
+	sample->words[(s->locals_at + 2 * next) & (RECORD_WORDS - 1)] =
+		(at & MS_ADDRESS_MASK) | ((ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT);
+	FRESH(s->next_local) = next + 1;
+}
+
+/* The native frame that is looked at, `next_native`: its pc if it is the interpreter's, else 0. */
+INLINE ms_u64 bounds_of_native(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 *sp, ms_u64 *cfa)
+{
+	ms_u32 i = FRESH(s->next_native);
+	ms_u32 at = s->used - 2 * sample->head.n_native + 2 * i;
+	ms_u64 pc = sample->words[at & (RECORD_WORDS - 1)] & MS_ADDRESS_MASK;
+
+	*cfa = sample->words[(at + 1) & (RECORD_WORDS - 1)];
+	*sp = i ? sample->words[(at - 1) & (RECORD_WORDS - 1)] : sample->head.sp;
+	if (pc - s->process.code_start >= s->process.code_end - s->process.code_start || *cfa <= *sp)
+		return 0;
+	return pc;
+}
+
+/* One native frame, from the leaf on. */
+INLINE int marker_of_native(struct ms_state *s, struct ms_sample_buffer *sample, const struct ms_learned *learned)
+{
+	ms_u64 sp, cfa, pc;
+
+	if (FRESH(s->next_native) >= sample->head.n_native || FRESH(s->next_local) >= s->n_locals)
+		return WALK_DONE;
+	pc = bounds_of_native(s, sample, &sp, &cfa);
+	if (pc) {
+		/* Only from what is the evaluator by its symbol: what calls it has the same address at
+		 * hand. And not from a leaf, which may not have stored it yet. */
+		if (pc - s->process.evaluator_start < s->process.evaluator_end - s->process.evaluator_start &&
+		    learned->seen < SLOTS_LEARNED && s->next_native && s->learned_at != s->next_native &&
+		    s->learning < LEARN_PER_SAMPLE)
+			return WALK_LEARN;
+		match_frame(s, sample, sp, cfa);
+	}
+	FRESH(s->next_native) += 1;
+	return WALK_ON;
+}
+
+#endif

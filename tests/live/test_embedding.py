@@ -1,0 +1,330 @@
+"""However interpreters came into a process, and however many there are: stacks are legal."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixstack.model import Fit, Frame, FrameKind, NativeEnd
+
+from ..interpreters import SUPPORTED, Build
+from .grammar import BUILT_IN, Grammar, Verdict, bare_evaluators
+from .harness import Stack, nameless_modules, record, running, show, stacks
+from .mutants import mutants
+from .programs import PROGRAMS
+
+pytestmark = pytest.mark.live
+
+NATIVE = Path(__file__).parent / "native"
+EMBEDDING = PROGRAMS / "embedding"
+RATE_HZ = 4999
+SECONDS = 0.2
+PACKAGES = ("greenlet", "gevent")
+LEAST_SAMPLES = 0.1 * RATE_HZ * SECONDS  # a busy machine gives a target less than a CPU
+JOINED = frozenset({Fit.EXACT, Fit.NATIVE_ONLY, Fit.COUNTED})
+RESYNCED = JOINED | {Fit.RESYNCED}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is special about a way of living in a process.
+
+    host: the C program that runs the script. wheels: it needs PACKAGES. since: the first version
+    that has it. full: the least share of samples that show the whole behaviour. fits: those
+    that are right for it; imperfect: the share that may have another. bare: evaluators without a
+    Python frame are legal. indifferent: mutations (kind, name of the frame) that make another
+    legal stack.
+    """
+
+    host: str | None = None
+    wheels: bool = False
+    since: tuple[int, int] = (3, 8)
+    full: float = 0.5
+    fits: frozenset[Fit] = JOINED
+    imperfect: float = 0.001
+    bare: bool = False
+    indifferent: str = "nothing"
+
+
+def _first(rows: Sequence[Any], kind: Callable[[Build], object]) -> list[Any]:
+    """The first build of each kind, and the rows whose build is missing here."""
+    kinds: dict[object, Any] = {}
+    for row in rows:
+        build = row.values[0]
+        kinds.setdefault(row.id if build is None else kind(build), row)
+    return list(kinds.values())
+
+
+ONE_OF_EACH_VERSION = _first(SUPPORTED, lambda build: build.minor)
+ONE_OF_EACH_KIND = _first(SUPPORTED[::-1], lambda build: (build.static, build.tree is None))
+
+# While greenlet copies stacks, the frames of the one that stops are linked past their markers.
+SWITCHING = 0.03
+EXPECTED = {
+    "callers": Expected(host="embed_callers"),
+    "debugger": Expected(indifferent="Bdb|[cC]ontext|Scripted|lost: step"),
+    "deep_evaluator": Expected(
+        since=(3, 11), fits=JOINED | {Fit.PARTIAL}, indifferent="lost: down"
+    ),
+    "gevents": Expected(wheels=True, full=0.2, imperfect=SWITCHING, bare=True, indifferent="."),
+    "greenlets": Expected(
+        wheels=True, imperfect=SWITCHING, bare=True, indifferent="lost: (ping|pong)"
+    ),
+    "in_thread": Expected(host="embed_thread"),
+    "monitoring": Expected(since=(3, 12), indifferent="lost: step"),
+    "nested": Expected(host="embed_nested"),
+    "set_trace": Expected(indifferent="lost: step"),
+    "subinterpreter": Expected(),
+    "subinterpreter_threads": Expected(),
+}
+
+
+# --- programs that are special inside ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", ONE_OF_EACH_VERSION)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_stack_is_legal(
+    name: str,
+    build: Build,
+    hosts: Callable[[Build, str], Path],
+    wheels: Callable[[Build], dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    expected = EXPECTED[name]
+    if build.minor < expected.since:
+        pytest.skip(f"{name} is new in {expected.since[0]}.{expected.since[1]}")
+    path = EMBEDDING / f"{name}.py"
+    if expected.host is not None:
+        build = replace(build, executable=str(hosts(build, expected.host)))
+    variables = wheels(build) if expected.wheels else {}
+    found, nameless = _record(build.command(path, env=variables), tmp_path)
+    text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").rpartition(
+        "\n\n"
+    )[2]
+    grammar = _grammar(text, path, build)
+    _judge(found, nameless, grammar, expected)
+    if not nameless and expected.indifferent != ".":
+        _check_strength(found, grammar, expected)
+    if name == "greenlets":
+        _check_apart(found)
+
+
+def _check_apart(found: Sequence[Stack]) -> None:
+    """No stack of one greenlet shows Python frames of another."""
+    groups = ({"ping"}, {"pong", "key"}, {"nest", "start", "<module>"})
+    seen = set()
+    for stack in found:
+        names = {frame.name for frame in stack.frames if frame.kind is FrameKind.PYTHON}
+        whose = {number for number, group in enumerate(groups) if names & group}
+        assert len(whose) <= 1, show(stack.frames)
+        seen |= whose
+    assert seen >= {0, 1}
+
+
+# --- ways to start an interpreter ----------------------------------------------------------------
+
+
+RUNNER = "py:*runpy*:_run_module_as_main py:*runpy*:_run_code c:builtin_exec*"
+
+
+def _renamed_with_a_zip(build: Build, folder: Path) -> tuple[list[str], str, Path]:
+    shutil.copy(build.host_executable, folder / "myapp")
+    archive = folder / "program.pyz"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(EMBEDDING / "plain.py", "__main__.py")
+    command = replace(build, executable=str(folder / "myapp")).command(archive)
+    return command, RUNNER, archive / "__main__.py"
+
+
+def _linked_with_a_module(build: Build, folder: Path) -> tuple[list[str], str, Path]:
+    (folder / "linked").symlink_to(build.executable)
+    shutil.copy(EMBEDDING / "plain.py", folder / "plain.py")
+    linked = replace(build, executable=str(folder / "linked"))
+    command = linked.command("-m", "plain", env={"PYTHONPATH": str(folder)})
+    return command, RUNNER, folder / "plain.py"
+
+
+def _virtual_environment(build: Build, folder: Path) -> tuple[list[str], str, Path]:
+    made = folder / "venv"
+    subprocess.run(build.command("-m", "venv", "--without-pip", made), check=True)
+    inside = replace(build, executable=str(made / "bin" / "python"))
+    return inside.command(EMBEDDING / "plain.py"), "", EMBEDDING / "plain.py"
+
+
+@pytest.mark.parametrize("build", ONE_OF_EACH_KIND)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(_renamed_with_a_zip, id="a renamed copy runs a zip file"),
+        pytest.param(_linked_with_a_module, id="a link of another name runs a module"),
+        pytest.param(_virtual_environment, id="a virtual environment runs a script"),
+    ],
+)
+def test_an_interpreter_by_another_name(
+    way: Callable[[Build, Path], tuple[list[str], str, Path]], build: Build, tmp_path: Path
+) -> None:
+    command, runner, own_file = way(build, tmp_path)
+    found, nameless = _record(command, tmp_path)
+    text = f"stack = entry {runner} py:<module> py:work c:builtin_sorted ( c:list_sort* )+ py:key"
+    _judge(found, nameless, _grammar(text, own_file, build), Expected())
+
+
+# --- how a recording is judged -------------------------------------------------------------------
+
+
+def _record(command: Sequence[str], folder: Path) -> tuple[list[Stack], frozenset[str]]:
+    """The stacks of a program, and which modules have no symbols."""
+    with running(command) as target:
+        capture = record(target.pid, folder / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
+        nameless = nameless_modules(capture)
+    found = list(stacks(capture))
+    assert len(found) >= LEAST_SAMPLES
+    return found, nameless
+
+
+def _grammar(text: str, own_file: Path, build: Build) -> Grammar:
+    """Of a pattern with qualnames; before 3.11 a code object knows only the last part of its own."""
+    if build.minor >= (3, 11):
+        return Grammar(text, str(own_file))
+    plain = re.sub(r"py:\S+", lambda word: _last_parts(word[0]), f"{BUILT_IN}\n{text}")
+    return Grammar(plain, str(own_file))
+
+
+def _last_parts(word: str) -> str:
+    """py:FILE:QUALNAME,... as py:FILE:NAME,..."""
+    return re.sub(r"(?<=[:,])[^:,]*\.(?!py:)(?=[^:,.]+(,|$))", "", word)
+
+
+def _judge(
+    found: Sequence[Stack], nameless: frozenset[str], grammar: Grammar, expected: Expected
+) -> None:
+    distinct: dict[tuple[Frame, ...], int] = Counter(stack.frames for stack in found)
+    verdicts = {frames: grammar.match(frames, nameless) for frames in distinct}
+    outside = [f for f, match in verdicts.items() if match.verdict is Verdict.OUTSIDE]
+    assert not outside, "\n".join(
+        [f"{sum(distinct[f] for f in outside)} of {len(found)} samples are not legal, such as:"]
+        + [
+            f"{distinct[f]} x, right to frame {verdicts[f].matched}:\n{show(f)}"
+            for f in outside[:3]
+        ]
+    )
+    full = sum(n for f, n in distinct.items() if verdicts[f].verdict is Verdict.FULL)
+    assert full >= expected.full * len(found), f"only {full} of {len(found)} show the behaviour"
+    wrong = [s for s in found if s.merged.fit not in expected.fits or _lost(s, expected)]
+    fits = Counter(stack.merged.fit.value for stack in found)
+    most = len(found) * expected.imperfect
+    assert len(wrong) <= most + 4 * math.sqrt(most), (
+        f"{len(wrong)} of {len(found)} are imperfect; {fits}\n{show(wrong[0].full)}"
+    )
+
+
+def _lost(stack: Stack, expected: Expected) -> bool:
+    """Whether it claims to be whole, and is not."""
+    if stack.merged.fit is Fit.PARTIAL or expected.bare:
+        return False
+    cut = stack.sample.stack.native_end is not NativeEnd.ROOT
+    return cut or bool(bare_evaluators(stack.full))
+
+
+def _check_strength(found: Sequence[Stack], grammar: Grammar, expected: Expected) -> None:
+    """A grammar that lets a bad join through proves nothing."""
+    distinct = sorted({stack.frames for stack in found}, key=len)
+    legal = [frames for frames in distinct if grammar.match(frames).verdict is Verdict.FULL]
+    for frames in legal[: len(legal) // 2 : len(legal) // 10 + 1]:
+        for mutant in islice(mutants(frames), 40):
+            kind, index = mutant.how
+            how = f"{kind}: {frames[index].name}"
+            passed = grammar.match(mutant.frames).verdict in (Verdict.FULL, Verdict.PREFIX)
+            indifferent = re.search(expected.indifferent, how)
+            assert not passed or indifferent, f"too weak, {how}\n{show(mutant.frames)}"
+
+
+# --- what the programs need ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Build, str], Path]:
+    """Compiles a C program against the shared libpython of a build; None is without one."""
+    folder = tmp_path_factory.mktemp("hosts")
+
+    @functools.cache
+    def compiled(build: Build, name: str) -> Path:
+        output = folder / f"{name}-{build.id}"
+        question = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
+        answer = subprocess.run(
+            build.command("-c", question), capture_output=True, text=True, check=True
+        )
+        libraries = answer.stdout.strip()
+        linking: tuple[str, ...] = ("-Wl,--allow-shlib-undefined",)
+        if build.tree is None:  # its own dynamic loader knows the place
+            linking += (f"-Wl,-rpath,{libraries}",)
+        version = "{}.{}".format(*build.minor)
+        gcc = ["gcc", "-O2", "-fomit-frame-pointer", "-pthread", "-o", str(output)]
+        headers = [f"-I{build.include}", "-idirafter", str(build.include.parent)]
+        linking += (f"-L{build.host(libraries)}", f"-lpython{version}")
+        subprocess.run([*gcc, *headers, str(NATIVE / f"{name}.c"), *linking], check=True)
+        return output
+
+    return compiled
+
+
+@pytest.fixture(scope="module")
+def wheels(request: pytest.FixtureRequest) -> Callable[[Build], dict[str, str]]:
+    """Installs PACKAGES for a build; gives the variables that let it import them.
+
+    They are kept between runs of the tests.
+    """
+    cache = request.config.cache
+    assert cache is not None
+    kept = cache.mkdir("wheels")
+
+    def installed(build: Build) -> dict[str, str]:
+        folder = kept / "{}.{}".format(*build.minor)
+        if not folder.exists():
+            _install("{}.{}".format(*build.minor), folder)
+        variables = {"PYTHONPATH": str(folder)}
+        if build.tree is not None:  # it has no C++
+            variables["LD_LIBRARY_PATH"] = str(folder / "libraries")
+        return variables
+
+    return installed
+
+
+def _install(version: str, folder: Path) -> None:
+    """Skips the test where the index cannot be reached; `folder` appears when it is whole."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        made = Path(place) / "made"
+        pip = (sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:")
+        done = subprocess.run(
+            [*pip, f"--python-version={version}", f"--target={made}", *PACKAGES],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            assert os.environ.get("MIXSTACK_REQUIRE_ALL") != "1", done.stderr
+            pytest.skip(f"no wheels for {version}: {done.stderr.strip().splitlines()[-1]}")
+        (made / "libraries").mkdir()
+        for name in ("libstdc++.so.6", "libgcc_s.so.1"):
+            found = subprocess.run(
+                ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+            )
+            shutil.copy(found.stdout.strip(), made / "libraries" / name)
+        made.rename(folder)
