@@ -194,7 +194,11 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a code object says of itself. `linetable`: `co_linetable`; None if not readable."""
+    """What a code object says of itself. `linetable`: `co_linetable`; None if not readable.
+
+    version: that of the interpreter that made it, for a process may exec another one; None in
+    captures of mixstack 0.1.
+    """
 
     pid: int
     key: CodeKey
@@ -203,6 +207,7 @@ class Code:
     filename: str
     first_line: int
     linetable: bytes | None
+    version: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

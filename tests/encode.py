@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from mixstack.bpf.wire import TAG_SHIFT, ChainEntry, EntryKind, NativeEntry, SampleFlag, SampleHead
 from mixstack.model import NativeFrame, PythonFrame, Sample, Segment
@@ -12,9 +13,20 @@ def encode_sample(sample: Sample) -> bytes:
     """One record: `struct ms_sample` and its three arrays, innermost first."""
     stack = sample.stack
     chain = [entry for segment in reversed(stack.segments) for entry in _chain_entries(segment)]
+    flags = SampleFlag.TORN if stack.torn else SampleFlag(0)
+    if stack.counted:
+        # The probe leaves room for markers that it then does not find.
+        chain += [marker_entry(0)] * len(chain)
+        flags |= SampleFlag.PAIRED | SampleFlag.SETTLED | SampleFlag.COUNTED
+    return encode_with_chain(sample, chain, flags)
+
+
+def encode_with_chain(sample: Sample, chain: Sequence[ChainEntry], flags: SampleFlag) -> bytes:
+    """The same with these entries (innermost first) and flags in place of the stack's own."""
+    stack = sample.stack
     head = SampleHead(
         record=1,
-        flags=SampleFlag.TORN if stack.torn else 0,
+        flags=flags,
         time_ns=sample.time_ns,
         pid=sample.pid,
         tid=sample.tid,
@@ -34,13 +46,17 @@ def encode_sample(sample: Sample) -> bytes:
 
 
 def _chain_entries(segment: Segment) -> list[ChainEntry]:
-    entries = [_python_entry(frame) for frame in reversed(segment.frames)]
+    entries = [python_entry(frame) for frame in reversed(segment.frames)]
     if segment.marker is not None:
-        entries.append(ChainEntry(address=segment.marker | EntryKind.MARKER << TAG_SHIFT))
+        entries.append(marker_entry(segment.marker))
     return entries
 
 
-def _python_entry(frame: PythonFrame) -> ChainEntry:
+def marker_entry(marker: int) -> ChainEntry:
+    return ChainEntry(address=marker | EntryKind.MARKER << TAG_SHIFT)
+
+
+def python_entry(frame: PythonFrame) -> ChainEntry:
     kind = EntryKind.INCOMPLETE if frame.incomplete else EntryKind.FRAME
     return ChainEntry(
         address=frame.code.address | kind << TAG_SHIFT,

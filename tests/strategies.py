@@ -74,16 +74,25 @@ def _native_frame(pc: int, cfa: int, step: Step) -> NativeFrame:
 
 native_frames = st.builds(_native_frame, user_addresses, u64, st.sampled_from(Step))
 
-raw_stacks = st.builds(
-    RawStack,
-    kernel=st.lists(u64, max_size=4).map(tuple),
-    native=st.lists(native_frames, max_size=5).map(tuple),
-    native_end=st.sampled_from(NativeEnd),
-    segments=segment_lists,
-    chain_end=st.sampled_from(ChainEnd),
-    stack_pointer=st.none() | st.integers(1, _U64),
-    torn=st.booleans(),
-    end_pc=st.none() | st.integers(1, _U64),
+
+def _raw_stacks(segments: st.SearchStrategy[object], counted: bool) -> st.SearchStrategy[RawStack]:
+    return st.builds(
+        RawStack,
+        kernel=st.lists(u64, max_size=4).map(tuple),
+        native=st.lists(native_frames, max_size=5).map(tuple),
+        native_end=st.sampled_from(NativeEnd),
+        segments=segments,
+        chain_end=st.sampled_from(ChainEnd),
+        stack_pointer=st.none() | st.integers(1, _U64),
+        torn=st.booleans(),
+        end_pc=st.none() | st.integers(1, _U64),
+        counted=st.just(counted),
+    )
+
+
+_to_count = st.builds(Segment, marker=st.none(), frames=st.tuples(python_frames))
+raw_stacks = _raw_stacks(segment_lists, False) | _raw_stacks(
+    st.lists(_to_count, max_size=4).map(tuple), True
 )
 thread_names = st.binary(max_size=15).map(
     lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape")
@@ -98,9 +107,10 @@ small_ids = st.integers(0, 5)
 modules = st.builds(
     Module, id=small_ids, path=paths, build_id=st.none() | st.binary(max_size=20).map(bytes.hex)
 )
+versions = st.tuples(*[st.integers(0, 99)] * 3)
 interpreters = st.builds(
     Interpreter,
-    version=st.tuples(*[st.integers(0, 99)] * 3),
+    version=versions,
     module_id=small_ids,
     evaluator=st.none() | st.tuples(u64, u64),
 )
@@ -131,6 +141,7 @@ codes = st.builds(
     filename=paths,
     first_line=st.integers(-(1 << 31), (1 << 31) - 1),
     linetable=st.none() | st.binary(max_size=30),
+    version=st.none() | versions,
 )
 symbols = st.builds(Symbol, module_id=small_ids, start=u64, end=u64, name=paths)
 kernel_symbols = st.builds(KernelSymbol, start=u64, end=u64, name=words, module=st.none() | words)

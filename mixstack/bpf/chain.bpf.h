@@ -229,6 +229,14 @@ INLINE ms_u64 bytecode(struct ms_state *s, ms_u64 code)
 	return code + l->code_adaptive;
 }
 
+/* The prologue links the frame that it runs, and the shim behind it, before it has filled the shim
+ * (3.13.5 of Debian: two instructions before). But only a shim lies on the C stack. */
+INLINE int is_new_shim(const struct ms_state *s, ms_u64 frame)
+{
+	return s->process.layout.chain_kind == MS_CHAIN_KIND_SHIM && in_prologue(s) &&
+	       frame - s->sp < PAGE;
+}
+
 INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 {
 	const struct ms_layout *l = &s->process.layout;
@@ -246,7 +254,7 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 						: end_chain(sample, MS_CHAIN_READ_FAULT);
 	owner = field8(s->frame_bytes, l->frame_owner);
 	previous = field64(s->frame_bytes, l->frame_previous);
-	if (l->chain_kind != MS_CHAIN_KIND_CFRAME && owner >= l->shim_owner)
+	if (l->chain_kind != MS_CHAIN_KIND_CFRAME && (owner >= l->shim_owner || is_new_shim(s, frame)))
 		return end_segment(s, sample, frame, previous);
 
 	/* The low bits of a stack reference are tags; objects are 8-aligned. */

@@ -185,15 +185,22 @@ def decode_process(fields: Fields) -> Process:
 
 
 def _decode_interpreter(fields: Fields) -> Interpreter:
+    evaluator: tuple[int, int] | None = None
     try:
-        major, minor, micro = fields.integers("version")
-        evaluator: tuple[int, int] | None = None
         if fields.has("evaluator"):
             start, end = fields.integers("evaluator")
             evaluator = start, end
     except ValueError as e:
-        raise Malformed(f"an interpreter's version or evaluator: {e}") from e
-    return Interpreter((major, minor, micro), fields.integer("module_id"), evaluator)
+        raise Malformed(f"an interpreter's evaluator: {e}") from e
+    return Interpreter(_decode_version(fields), fields.integer("module_id"), evaluator)
+
+
+def _decode_version(fields: Fields) -> tuple[int, int, int]:
+    try:
+        major, minor, micro = fields.integers("version")
+    except ValueError as e:
+        raise Malformed(f"an interpreter's version: {e}") from e
+    return major, minor, micro
 
 
 def encode_snapshot(value: MappingSnapshot) -> bytes:
@@ -244,6 +251,7 @@ def encode_code(value: Code) -> bytes:
             "filename": value.filename,
             "first_line": value.first_line,
             "linetable": None if table is None else base64.b64encode(table).decode("ascii"),
+            "version": None if value.version is None else list(value.version),
         }
     )
 
@@ -257,6 +265,7 @@ def decode_code(fields: Fields) -> Code:
         filename=fields.text("filename"),
         first_line=fields.integer("first_line"),
         linetable=fields.optional_binary("linetable"),
+        version=_decode_version(fields) if fields.has("version") else None,
     )
 
 

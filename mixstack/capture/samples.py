@@ -44,6 +44,7 @@ _PAIRED = int(SampleFlag.PAIRED)
 _SETTLED = int(SampleFlag.SETTLED)
 _COUNTED = int(SampleFlag.COUNTED)
 _OF_STACK = _TORN | _PAIRED | _SETTLED | _COUNTED
+_WHOLE = 1 << 8  # our own: the paired list has all frames and all markers
 _FRAME, _INCOMPLETE, _MARKER = (int(kind) for kind in EntryKind)
 _STEPS = tuple(Step)
 _NATIVE_ENDS = tuple(NativeEnd)
@@ -158,9 +159,12 @@ class _Stacks:
         end = native_at + _ENTRY_SIZE * n_native
         native = self._native_part(key[native_at:end])
         flags = key[end] if len(key) > end else 0
+        if not flags & _PAIRED:
+            flags &= _TORN  # the others say how frames and markers are paired
+        elif chain_end == ChainEnd.ROOT:
+            flags |= _WHOLE
         kernel = key[_ARRAYS_AT:chain_at]
-        paired = flags & (_PAIRED | _SETTLED | _COUNTED) if flags & _PAIRED else 0
-        segments = self._chain_part(key[chain_at:native_at], paired)
+        segments = self._chain_part(key[chain_at:native_at], flags & ~_TORN)
         identity = key[:_COMM_AT], kernel, flags, id(native), id(segments)
         stack = self._whole.get(identity)
         if stack is None:
@@ -190,10 +194,11 @@ class _Stacks:
         found = self._segments.get((part, flags))
         if found is None:
             entries = map(self._chain_entries.__getitem__, _pairs_outermost_first(part))
+            segments: Iterator[Segment]
             if flags & _COUNTED:
                 segments = (Segment(None, (e,)) for e in entries if not isinstance(e, int))
             elif flags & _PAIRED:
-                segments = _paired(entries, bool(flags & _SETTLED))
+                segments = _paired(entries, bool(flags & _SETTLED), bool(flags & _WHOLE))
             else:
                 segments = _segments(entries)
             found = self._segments[part, flags] = tuple(segments)
@@ -226,47 +231,50 @@ def _segments(entries: Iterator[PythonFrame | int]) -> Iterator[Segment]:
         yield Segment(marker, tuple(frames))
 
 
-def _paired(entries: Iterator[PythonFrame | int], settled: bool) -> Iterator[Segment]:
-    """Pair each frame with its marker; of each thread state the markers come first, then its frames.
+def _paired(entries: Iterator[PythonFrame | int], settled: bool, whole: bool) -> Iterator[Segment]:
+    """Pair each frame with its marker; of each thread state first come its markers, then frames.
 
     settled: of the newest thread state, the innermost of both belong together. Those of the others
-    do: they are inside a call.
+    do: they are inside a call. whole: the outermost thread state's lists are not cut.
     """
-    groups: list[tuple[list[int], list[PythonFrame]]] = []
+    groups: list[tuple[list[int], list[PythonFrame]]] = [([], [])]
     for entry in entries:
-        if isinstance(entry, int):
-            if not groups or groups[-1][1]:
-                groups.append(([], []))
-            groups[-1][0].append(entry)
-        else:
-            if not groups:
-                groups.append(([], []))
+        if not isinstance(entry, int):
             groups[-1][1].append(entry)
-    for i, (markers, frames) in enumerate(groups):
-        yield from _pair(markers, frames, settled or i < len(groups) - 1)
+            continue
+        if groups[-1][1]:
+            groups.append(([], []))
+        groups[-1][0].append(entry)
+    *outer, (markers, frames) = groups
+    for group in outer:
+        yield from _from_the_leaf(*group)
+    if settled:
+        yield from _from_the_leaf(markers, frames)
+    else:
+        yield from _from_the_root(markers, frames, whole or bool(outer))
 
 
-def _pair(markers: list[int], frames: list[PythonFrame], settled: bool) -> Iterator[Segment]:
-    """The segments of one thread state; its markers and frames are outermost first.
+def _from_the_leaf(markers: list[int], frames: list[PythonFrame]) -> Iterator[Segment]:
+    """The segments of a thread state whose newest marker is its newest frame's.
 
-    An evaluator that is being entered has a marker and no frame yet; one that is being left has
-    no marker any more. So two lists that are not settled belong together from the root on.
-    Settled lists do from the leaf on: at the root a library that switches C stacks may have added
-    a marker, and a frame limit may have cut either.
+    At the root a library that switches C stacks may have added a marker, which has no frame here;
+    and a limit may have cut either list: outer frames then have no marker.
     """
     excess = len(markers) - len(frames)
-    if settled:
-        markers = markers[max(0, excess) :]
-        unmarked = frames[: max(0, -excess)]
-    elif abs(excess) <= 1:
-        unmarked = []
-        frames = frames[: len(markers)]
-    else:
-        unmarked, markers = frames, []
-    if unmarked:
-        yield Segment(None, tuple(unmarked))
-    inner = frames[len(unmarked) :]
-    for marker, frame in zip_longest(markers, inner):
+    markers = [0] * -excess + markers[max(0, excess) :]
+    for marker, frame in zip(markers, frames, strict=True):
+        yield Segment(marker or None, (frame,))
+
+
+def _from_the_root(markers: list[int], frames: list[PythonFrame], whole: bool) -> Iterator[Segment]:
+    """The segments of a thread state whose newest evaluator is being entered or left.
+
+    Being entered it has a marker and no frame yet; being left, a frame and no marker any more: that
+    frame is left out. Where the lists cannot be read so, no marker is believed.
+    """
+    if not whole or abs(len(markers) - len(frames)) > 1:
+        markers = [0] * len(frames)
+    for marker, frame in zip_longest(markers, frames[: len(markers)]):
         yield Segment(marker or None, () if frame is None else (frame,))
 
 

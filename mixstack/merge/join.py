@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from posixpath import basename
 from typing import Protocol
 
 from mixstack.merge.hide import visible
@@ -22,6 +23,7 @@ from mixstack.model import (
 # How many different stacks are kept for reuse; the capture's reader keeps as many alive itself.
 _CACHE_MAX = 1 << 16
 _EVALUATOR_NAME = "_PyEval_EvalFrameDefault"
+_SWITCHING_MODULES = ("_greenlet", "greenlet")  # the extension of greenlet, since 1.0 and before
 
 
 class Namer(Protocol):
@@ -102,7 +104,11 @@ class Joiner:
             name = self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False)).name
             return name.partition(".")[0] == _EVALUATOR_NAME
 
-        merged = splice(stack, is_evaluator)
+        def switches_stacks(frame: NativeFrame) -> bool:
+            module = self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False)).file
+            return module is not None and basename(module).startswith(_SWITCHING_MODULES)
+
+        merged = splice(stack, is_evaluator, switches_stacks)
         if merged.fit is Fit.EXACT:
             known.update(_evaluator_pcs(merged))
         frames = self._names.of(pid, time_ns, generation, merged.items)

@@ -33,6 +33,7 @@ from mixstack.model import (
 
 # Bound once: a look-up in an enum costs as much as the rest of a frame.
 _RESYNC, _SIGNAL, _FRAME_POINTER = Step.RESYNC, Step.SIGNAL, Step.FRAME_POINTER
+_SKIPPING = (_RESYNC, _FRAME_POINTER)  # steps after which frames may be missing
 _NATIVE_WHOLE = (NativeEnd.ROOT, NativeEnd.EXITING)
 _NATIVE_LIMITS = (NativeEnd.TRUNCATED, NativeEnd.TAIL_CALLS)
 _CHAIN_LIMITS = (ChainEnd.TRUNCATED, ChainEnd.TAIL_CALLS)
@@ -75,8 +76,9 @@ def splice(
     """Join the two stacks of one moment; outermost first, like its input; never raises.
 
     is_evaluator: whether a native frame is known to be the bytecode loop. It is asked only where
-    an address does not settle it: for the frames of a chain that was cut before their marker, and
-    for a marker in a frame whose CFA is a frame pointer's (that step skips frames without one).
+    an address does not settle it: for the frames of a chain that was cut before their marker, for
+    a marker in a frame whose CFA is a frame pointer's (that step skips frames without one), and
+    where frames must be counted.
     switches_stacks: whether a native frame belongs to a library that runs several C stacks in
     turn (greenlet): the evaluators outside of it run another one's Python frames. It is asked
     only where frames must be counted.
@@ -187,34 +189,46 @@ def _place(stack: RawStack, extents: _Extents, is_evaluator: IsEvaluator) -> _Pl
     beyond: set[int] = set()
     if stack.native_end is not NativeEnd.ROOT:
         beyond = {j for j, marker in in_order if marker >= extents.ceiling}
-    if segments and segments[0].marker is None:
-        if not native or 1 in beyond or (_whole_chain(stack) and _native_is_cut(stack)):
-            beyond.add(0)
-        elif not _whole_chain(stack) and len(slots) == len(segments) - 1:
-            slot = _innermost_evaluator(native[: slots.get(1, len(native))], is_evaluator)
-            if slot is not None:
-                slots[0] = slot
+    unmarked = _unmarked(segments)
+    if unmarked in beyond or _unmarked_are_beyond(stack, unmarked):
+        beyond.update(range(unmarked))
+    elif unmarked and not _whole_chain(stack) and len(slots) == len(segments) - 1:
+        slot = _innermost_evaluator(native[: slots.get(1, len(native))], is_evaluator)
+        if slot is not None:
+            slots[0] = slot
     return _Placing(slots, beyond)
+
+
+def _unmarked(segments: Sequence[Segment]) -> int:
+    """How many of the outermost segments have no marker."""
+    marked = (j for j, segment in enumerate(segments) if segment.marker is not None)
+    return next(marked, len(segments))
+
+
+def _unmarked_are_beyond(stack: RawStack, unmarked: int) -> bool:
+    """Whether the outermost segments have no marker because their evaluators lie beyond the cut.
+
+    Of a chain that was cut inside a segment only one has none, and its evaluator may be anywhere.
+    """
+    if not stack.native:
+        return True
+    return stack.native_end is not NativeEnd.ROOT and (_whole_chain(stack) or unmarked > 1)
 
 
 def _whole_chain(stack: RawStack) -> bool:
     return stack.chain_end is ChainEnd.ROOT
 
 
-def _native_is_cut(stack: RawStack) -> bool:
-    return stack.native_end not in _NATIVE_WHOLE
-
-
-def _count(
-    stack: RawStack, is_evaluator: IsEvaluator, switches_stacks: SwitchesStacks
-) -> _Placing:
+def _count(stack: RawStack, is_evaluator: IsEvaluator, switches_stacks: SwitchesStacks) -> _Placing:
     """Each segment in an evaluator by count from the root; none if they cannot be counted.
 
     One evaluator may be left over: the innermost, which is being entered or left.
     """
     native, segments = stack.native, stack.segments
+    if not native:
+        return _Placing({}, set(range(len(segments))))
     whole = _whole_chain(stack) and stack.native_end is NativeEnd.ROOT
-    if not whole or any(frame.step is _FRAME_POINTER for frame in native):
+    if not whole or any(frame.step in _SKIPPING for frame in native):
         return _Placing({}, set())
     switches = (i for i in reversed(range(len(native))) if switches_stacks(native[i]))
     first = next(switches, 0)

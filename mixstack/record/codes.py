@@ -22,11 +22,13 @@ _KIND, _COMPACT, _ASCII = 7, 8, 16  # chain.bpf.h: bits of a str's state, from i
 _PRIME = 0x9E3779B97F4A7C15
 
 
-def decode_code(record: bytes, layout: Layout, read: ReadMemory) -> Code | None:
+def decode_code(
+    record: bytes, layout: Layout, read: ReadMemory, version: tuple[int, int, int] | None
+) -> Code | None:
     """The code object of a `struct ms_code`; None if neither the probe nor we could read its names.
 
     What is missing or cut in the record is read from the process, provided that the object there
-    still has the same fingerprint.
+    still has the same fingerprint. version: that of the interpreter whose layout it is.
     """
     head = CodeRecord.from_buffer_copy(record)
     key = CodeKey(head.address, head.fingerprint)
@@ -55,6 +57,7 @@ def decode_code(record: bytes, layout: Layout, read: ReadMemory) -> Code | None:
         filename,
         head.first_line,
         linetable,
+        version,
     )
 
 

@@ -77,6 +77,10 @@ class Follower:
         return self._interpreter.layout if self._interpreter is not None else None
 
     @property
+    def version(self) -> tuple[int, int, int] | None:
+        return self._interpreter.version if self._interpreter is not None else None
+
+    @property
     def settling(self) -> bool:
         """Whether the process changes quickly just now: look again soon."""
         return time.monotonic() - self._changed_at < SETTLED_AFTER_S
@@ -107,7 +111,7 @@ class Follower:
             self._publish(lines)
 
     def _watch_interpreters(self) -> None:
-        """A thread that enters a second interpreter has a thread state in each: look at them all."""
+        """A thread has a thread state in each interpreter that it entered: look at them all."""
         found = self._interpreter
         if found is None or self._entry.several:
             return

@@ -200,11 +200,11 @@ class _Session:
             self._samples += drained.sample_count
             self._writer.add_samples(drained.samples)
             self._addresses.collect(drained.samples)
-        layout = self._follower.layout
+        layout, version = self._follower.layout, self._follower.version
         for record_bytes in drained.codes:
             code = None
             if layout is not None:
-                code = decode_code(record_bytes, layout, self._follower.process.read)
+                code = decode_code(record_bytes, layout, self._follower.process.read, version)
             if code is not None:
                 self._writer.add_codes([code])
             else:

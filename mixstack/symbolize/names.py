@@ -110,11 +110,12 @@ class Namer:
             return Frame(FrameKind.PYTHON, _UNKNOWN_CODE, resolved=False)
         line = None
         interpreter = self._interpreters.get(pid)
-        if code.linetable is not None and interpreter is not None:
+        version = code.version or (None if interpreter is None else interpreter.version)
+        if code.linetable is not None and version is not None:
             # One table per code object, however many of its offsets are asked for.
             table = self._line_tables.get((pid, frame.code))
             if table is None:
-                table = LineTable(code.linetable, code.first_line, interpreter.version)
+                table = LineTable(code.linetable, code.first_line, version)
                 self._line_tables[pid, frame.code] = table
             line = table.find(frame.offset)
         # The first instruction of a module is on line 0, as CPython counts: nothing to show.

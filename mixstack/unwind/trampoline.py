@@ -128,9 +128,3 @@ def arena_table(stub: bytes, stride: int) -> UnwindTable | None:
     for start in range(0, ARENA_SIZE - stride + 1, stride):
         words.extend(pack_row(row._replace(pc=start + row.pc)) for row in rows)
     return UnwindTable(0, words.tobytes(), index_pages(words, ARENA_SIZE))
-
-
-def trampoline_table(stub: bytes, memory: bytes, size: int) -> UnwindTable | None:
-    """The table of an arena of `size` bytes whose first bytes are `memory`; None if it is none."""
-    stride = _stride(stub, memory, 0)
-    return arena_table(stub, stride) if stride is not None and size % ARENA_SIZE == 0 else None

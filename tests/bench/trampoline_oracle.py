@@ -15,7 +15,7 @@ from pathlib import Path
 from ..interpreters import Build, supported
 from ..live.harness import record, running, show, stacks
 from ..live.programs import program
-from ..live.trampoline import WRONG, Outcome, compare, told_to_perf
+from ..live.trampoline import WRONG, Outcome, compare_all, told_to_perf
 
 RATE_HZ = 4999
 SECONDS = 5.0
@@ -51,20 +51,13 @@ def _one_recording(
     ):
         capture = record(target.pid, folder / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
         perf_map = told()
-    compared: dict[int, Counter[Outcome]] = {}
-    for stack in stacks(capture):
-        key = id(stack.full)  # equal stacks are one object, and the capture keeps them alive
-        if key not in compared:
-            named = dict(zip(stack.merged.items, stack.full, strict=True))
-            compared[key] = compare(
-                stack.merged.items, perf_map, named.__getitem__, inlines_init=build.minor == (3, 13)
-            )
-            if any(compared[key][outcome] for outcome in WRONG):
-                found = {outcome.name: n for outcome, n in compared[key].items()}
-                print(
-                    f"WRONG, fit {stack.merged.fit.value}: {found}\n{show(stack.full)}", flush=True
-                )
-        outcomes += compared[key]
+    shown: set[int] = set()
+    for stack, found in compare_all(stacks(capture), perf_map, build):
+        if any(found[outcome] for outcome in WRONG) and id(stack.full) not in shown:
+            shown.add(id(stack.full))
+            named = {outcome.name: n for outcome, n in found.items()}
+            print(f"WRONG, fit {stack.merged.fit.value}: {named}\n{show(stack.full)}", flush=True)
+        outcomes += found
         fits[stack.merged.fit.value] += 1
 
 

@@ -1,6 +1,6 @@
-"""Writes tests/golden/small.data and its summary anew: `python -m tests.golden.write_capture`.
+"""Writes the golden captures that are missing, and all summaries: `python -m tests.golden.write_capture`.
 
-Only for a new version of the format; an old golden file stays and must stay readable.
+A golden file, once there, stays as it is and must stay readable: small.data is of mixstack 0.1.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mixstack.capture.reader import Capture, read_capture
-from tests.unit.capture.captures import SMALL, write
+from tests.unit.capture.captures import BEFORE_3_11, SMALL, write
 
 FOLDER = Path(__file__).parent
-DATA = FOLDER / "small.data"
-SUMMARY = FOLDER / "small.json"
+GOLDEN = {"small": SMALL, "before_3_11": BEFORE_3_11}
 
 
 def summary(capture: Capture) -> dict[str, Any]:
@@ -39,10 +38,20 @@ def summary(capture: Capture) -> dict[str, Any]:
     return plain
 
 
+def data_of(name: str) -> Path:
+    return FOLDER / f"{name}.data"
+
+
+def summary_of(name: str) -> Path:
+    return FOLDER / f"{name}.json"
+
+
 def main() -> None:
-    DATA.unlink(missing_ok=True)
-    write(DATA, SMALL)
-    SUMMARY.write_text(json.dumps(summary(read_capture(str(DATA))), indent=1) + "\n")
+    for name, contents in GOLDEN.items():
+        if not data_of(name).exists():
+            write(data_of(name), contents)
+        found = summary(read_capture(str(data_of(name))))
+        summary_of(name).write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

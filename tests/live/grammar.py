@@ -1,7 +1,10 @@
 """Legal stacks, written down as a small regular grammar over frames and checked by an automaton.
 
 A grammar is a list of rules, one `name = pattern` per line (an indented line goes on with the one
-above, `#` begins a comment); `stack` is where it starts. Words of a pattern, divided by blanks:
+above, `#` begins a comment); `stack` is where it starts. Where the C or the libraries of CPython
+changed, a rule says of which versions it holds: `step[3.8-3.10] = ...`, `step[3.12-] = ...`,
+`stack[3.11] = ...`. Of rules with one name the last that holds counts. Words of a pattern, divided
+by blanks:
 
     py:work               a Python frame of the program's own file, by qualname; `*`: any text
     py:json/decoder.py:*  a Python frame of another file: `FILE:QUALNAME`, where FILE ends the path
@@ -43,7 +46,11 @@ thread = pthread py:threading.py:Thread._bootstrap py:threading.py:Thread._boots
 """
 
 
+NEWEST = (3, 15)
+QUALIFIED_SINCE = (3, 11)  # before, a code object has no qualified name, only its last part
+
 _Kinds = frozenset[FrameKind]
+_Version = tuple[int, int]
 _NOTHING: _Kinds = frozenset()
 
 
@@ -92,13 +99,13 @@ class Match(NamedTuple):
 class Grammar:
     """The automaton of a grammar's `stack` rule.
 
-    own_file: the file that `py:NAME` means. qualified: whether frames have qualified names; if not,
-    a pattern means its last part. Raises BadGrammar.
+    own_file: the file that `py:NAME` means. version: the CPython (major, minor) that is meant; if
+    it has no qualified names, a pattern means their last part. Raises BadGrammar.
     """
 
-    def __init__(self, text: str, own_file: str, qualified: bool = True) -> None:
+    def __init__(self, text: str, own_file: str, version: tuple[int, int] = NEWEST) -> None:
         rules: dict[str, list[str]] = {}
-        for name, pattern in _rules(BUILT_IN + "\n" + text):
+        for name, pattern in _rules(BUILT_IN + "\n" + text, version):
             words: list[str] = []
             for word in pattern.split():
                 words += ["(", *rules[word], ")"] if word in rules else [word]
@@ -106,7 +113,7 @@ class Grammar:
         if "stack" not in rules:
             raise BadGrammar("there is no rule `stack`")
         self._own_file = own_file
-        self._qualified = qualified
+        self._qualified = version >= QUALIFIED_SINCE
         self._edges: list[list[tuple[Word, int]]] = []
         self._skips: list[list[int]] = []
         self._steps: dict[tuple[frozenset[int], Frame, frozenset[str], _Kinds], frozenset[int]] = {}
@@ -321,7 +328,8 @@ def _is_mark(frame: Frame, reason: MarkReason) -> bool:
     return frame.kind is FrameKind.MARK and frame.name.startswith(reason.value)
 
 
-def _rules(text: str) -> list[tuple[str, str]]:
+def _rules(text: str, version: _Version) -> list[tuple[str, str]]:
+    """(name, pattern) of the rules that hold for a version, in their order."""
     rules: list[tuple[str, str]] = []
     for line in text.splitlines():
         line = re.sub(r"(^|\s)#.*", "", line).rstrip()
@@ -334,7 +342,23 @@ def _rules(text: str) -> list[tuple[str, str]]:
         if not equals:
             raise BadGrammar(f"not a rule: {line!r}")
         rules.append((name.strip(), pattern))
-    return rules
+    return [(name.partition("[")[0], of) for name, of in rules if _holds(name, version)]
+
+
+def _holds(rule: str, version: _Version) -> bool:
+    """Whether `name`, `name[3.11]`, `name[3.8-3.10]` or `name[3.12-]` is meant for a version."""
+    match = re.fullmatch(r"\w+(?:\[(3\.\d+)\]|\[(3\.\d+)?-(3\.\d+)?\])?", rule)
+    if match is None:
+        raise BadGrammar(f"not the name of a rule: {rule!r}")
+    only, first, last = map(_version, match.groups())
+    return version == (only or version) and (first or version) <= version <= (last or version)
+
+
+def _version(text: str | None) -> _Version | None:
+    if text is None:
+        return None
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
 
 
 def _glob(pattern: str) -> re.Pattern[str]:

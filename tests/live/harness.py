@@ -130,7 +130,7 @@ def stacks(capture: Capture) -> Iterator[Stack]:
         generation = namer.generation(sample.pid, sample.time_ns)
         key = (sample.pid, id(sample.stack), generation)
         if key not in known:
-            merged = splice(sample.stack, _by_name(namer, sample))
+            merged = splice(sample.stack, _by_name(namer, sample), _of_greenlet(namer, sample))
             full = tuple(namer.frame(sample.pid, sample.time_ns, item) for item in merged.items)
             known[key] = (sample.stack, merged, full)  # the key's id lives as long as its stack
         _, merged, full = known[key]
@@ -144,6 +144,15 @@ def _by_name(namer: Namer, sample: Sample) -> Callable[[NativeFrame], bool]:
         return bare_symbol(name) == "_PyEval_EvalFrameDefault"
 
     return is_evaluator
+
+
+def _of_greenlet(namer: Namer, sample: Sample) -> Callable[[NativeFrame], bool]:
+    def switches_stacks(frame: NativeFrame) -> bool:
+        item = NativeItem(frame, evaluator=False)
+        module = namer.frame(sample.pid, sample.time_ns, item).file or ""
+        return os.path.basename(module).startswith(("_greenlet", "greenlet"))
+
+    return switches_stacks
 
 
 def nameless_modules(capture: Capture) -> frozenset[str]:

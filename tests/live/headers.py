@@ -37,7 +37,7 @@ _EVERY = {
     "code.name": "offsetof(PyCodeObject, co_name)",
     "code.filename": "offsetof(PyCodeObject, co_filename)",
     "str.data": "sizeof(PyASCIIObject)",
-    "tstate.size": "sizeof(PyThreadState)",
+    "code.size": "sizeof(PyCodeObject)",
 }
 _FRAME_OBJECT = {
     "interp.threads": "offsetof(PyInterpreterState, tstate_head)",

@@ -82,7 +82,7 @@ def test_every_stack_is_legal(
         capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
         nameless = nameless_modules(capture)
     found = list(stacks(capture))
-    grammar = legal_stacks(path, build.qualified)
+    grammar = legal_stacks(path, build.minor)
 
     assert len(found) >= LEAST_SAMPLES
     distinct: dict[tuple[Frame, ...], int] = Counter(stack.frames for stack in found)

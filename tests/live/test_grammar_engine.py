@@ -8,7 +8,7 @@ import pytest
 
 from mixstack.model import Frame, FrameKind
 
-from .grammar import BadGrammar, Grammar, Verdict, bare_evaluators
+from .grammar import NEWEST, BadGrammar, Grammar, Verdict, bare_evaluators
 from .mutants import mutants
 from .programs import PROGRAMS, legal_stacks
 
@@ -241,17 +241,53 @@ def test_patterns(pattern: str, stack: str, verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stack", "qualified", "verdict"),
+    ("stack", "version", "verdict"),
     [
-        pytest.param("py:A.f py:/lib/b.py:B.g", True, Verdict.FULL, id="qualified"),
-        pytest.param("py:f py:/lib/b.py:g", True, Verdict.OUTSIDE, id="the class is missing"),
-        pytest.param("py:f py:/lib/b.py:g", False, Verdict.FULL, id="before 3.11"),
-        pytest.param("py:f py:/lib/b.py:f", False, Verdict.OUTSIDE, id="another name"),
+        pytest.param("py:A.f py:/lib/b.py:B.g", (3, 11), Verdict.FULL, id="qualified"),
+        pytest.param("py:f py:/lib/b.py:g", (3, 11), Verdict.OUTSIDE, id="the class is missing"),
+        pytest.param("py:f py:/lib/b.py:g", (3, 10), Verdict.FULL, id="before 3.11"),
+        pytest.param("py:f py:/lib/b.py:f", (3, 10), Verdict.OUTSIDE, id="another name"),
     ],
 )
-def test_names_before_they_were_qualified(stack: str, qualified: bool, verdict: Verdict) -> None:
-    grammar = Grammar("stack = py:A.f py:b.py:B.g", OWN, qualified)
+def test_names_before_they_were_qualified(
+    stack: str, version: tuple[int, int], verdict: Verdict
+) -> None:
+    grammar = Grammar("stack = py:A.f py:b.py:B.g", OWN, version)
     assert grammar.match(frames(stack)).verdict is verdict
+
+
+BY_VERSION = """
+call = c:any
+call[3.9] = c:one
+call[3.11-3.12] = c:some
+       c:more
+call[3.14-] = c:later
+stack[-3.14] = py:f call py:g
+stack[3.15] = py:g call py:f
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "stack"),
+    [
+        pytest.param((3, 8), "py:f c:any py:g", id="none of the special ones"),
+        pytest.param((3, 9), "py:f c:one py:g", id="one version"),
+        pytest.param((3, 10), "py:f c:any py:g", id="between two"),
+        pytest.param((3, 11), "py:f c:some c:more py:g", id="the first of some"),
+        pytest.param((3, 12), "py:f c:some c:more py:g", id="the last of some"),
+        pytest.param((3, 13), "py:f c:any py:g", id="just after"),
+        pytest.param((3, 14), "py:f c:later py:g", id="that one, and up to that one"),
+        pytest.param((3, 15), "py:g c:later py:f", id="and later ones"),
+    ],
+)
+def test_rules_of_some_versions(version: tuple[int, int], stack: str) -> None:
+    legal = [
+        minor
+        for minor in range(8, 16)
+        if Grammar(BY_VERSION, OWN, (3, minor)).match(frames(stack)).verdict is Verdict.FULL
+    ]
+    assert version[1] in legal
+    assert len(legal) == (3 if "any" in stack else 2 if "some" in stack else 1)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +300,9 @@ def test_names_before_they_were_qualified(stack: str, qualified: bool, verdict: 
         pytest.param("stack = x:y", id="unknown kind"),
         pytest.param("begin = py:a", id="no start"),
         pytest.param("py:a py:b", id="no rule at all"),
+        pytest.param("stack[3] = py:a", id="no version"),
+        pytest.param("stack[3.83.9] = py:a", id="two versions in one"),
+        pytest.param("stack[-3.12] = py:a", id="not for this version"),
     ],
 )
 def test_a_wrong_grammar_is_refused(text: str) -> None:
@@ -297,4 +336,5 @@ def test_evaluators_without_python(stack: str, bare: int) -> None:
 @pytest.mark.parametrize("path", sorted(PROGRAMS.glob("[a-z]*.py")), ids=lambda path: path.stem)
 def test_every_program_says_which_stacks_are_legal(path: Path) -> None:
     if path.stem != "mixture":
-        legal_stacks(path)
+        for minor in range(8, NEWEST[1] + 1):
+            legal_stacks(path, (3, minor))

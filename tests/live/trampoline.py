@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from mixstack.model import Frame, Item, KernelItem, MarkItem, NativeItem, PythonItem
 
 from ..interpreters import Build
+from .harness import Stack
 
 # The header of a jitdump file, its size at 8; of a record; of a JIT_CODE_LOAD record (type 0).
 # Source: tools/perf/Documentation/jitdump-specification.txt of the kernel.
@@ -103,6 +104,21 @@ class Call(NamedTuple):
     trampoline: str | None
     frames: tuple[PythonItem, ...]
     after_gap: bool
+
+
+def compare_all(
+    found: Iterable[Stack], perf_map: PerfMap, build: Build
+) -> Iterator[tuple[Stack, Counter[Outcome]]]:
+    """Each sample with its outcomes. Equal stacks are compared once."""
+    compared: dict[int, Counter[Outcome]] = {}
+    for stack in found:
+        key = id(stack.full)  # equal stacks are one object, and the capture keeps them alive
+        if key not in compared:
+            named = dict(zip(stack.merged.items, stack.full, strict=True))
+            compared[key] = compare(
+                stack.merged.items, perf_map, named.__getitem__, inlines_init=build.minor == (3, 13)
+            )
+        yield stack, compared[key]
 
 
 def compare(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from mixstack.elf import Elf, LoadSegment
+from mixstack.symbolize.dwarf.aranges import address_ranges
 from mixstack.symbolize.dwarf.codes import Attribute
 from mixstack.symbolize.dwarf.encoding import uleb
 from mixstack.symbolize.dwarf.functions import UnitFunctions
@@ -25,7 +26,7 @@ from mixstack.symbolize.dwarf.units import (
     unit_starts,
 )
 
-_UNITS_KEPT: Final = 24  # decoded at a time: memory is bounded by the largest ones, not by the file
+_UNITS_KEPT: Final = 12  # decoded at a time: memory is bounded by the largest ones, not by the file
 _NAMES_KEPT: Final = 1 << 16
 _MOST_HOPS: Final = 8  # from an inlined call to what bears its name: compilers need up to three
 _OF_NAME: Final = frozenset(
@@ -73,12 +74,7 @@ class DebugInfo:
         self.problem: str | None = self._file.problem
         self._code = Intervals((s.vaddr, s.vaddr + s.memory_size, 1) for s in code if s.executable)
         # Functions that the linker dropped are left behind in DWARF, at addresses that are no code.
-        self._covered = Intervals(
-            (low, high, start)
-            for start in self._file.starts
-            for low, high in self._code_of(start)
-            if self._code.find(low) is not None
-        )
+        self._covered = Intervals(r for r in self._ranges() if self._code.find(r[0]) is not None)
         self._decoded: _Kept[int, tuple[LineProgram | None, UnitFunctions | None]] = _Kept(
             self._decode, _UNITS_KEPT
         )
@@ -117,15 +113,28 @@ class DebugInfo:
     def _note(self, error: BadDwarf) -> None:
         self.problem = self.problem or str(error)
 
-    def _code_of(self, start: int) -> list[tuple[int, int]]:
-        """The ranges that a unit covers."""
+    def _ranges(self) -> Iterator[tuple[int, int, int]]:
+        """(start, end, unit) of the code that units cover."""
+        vague: set[int] = set()  # in DWARF 2, a unit cannot say that it is in several pieces
+        for start in self._file.starts:
+            try:
+                # Not by way of those that are kept: this is the one time that all are read.
+                unit = read_unit(self._file.sections, start)
+                if unit is None:
+                    continue
+                ranges = unit.ranges_of(unit.root)
+            except BadDwarf as e:
+                self._note(e)
+                continue
+            if Attribute.RANGES not in unit.root:
+                vague.add(start)
+            yield from ((low, high, start) for low, high in ranges)
         try:
-            # Not by way of those that are kept: this is the one time that all are read.
-            unit = read_unit(self._file.sections, start)
-            return [] if unit is None else unit.ranges_of(unit.root)
+            for low, high, start in address_ranges(self._file.sections.aranges):
+                if start in vague:
+                    yield low, high, start
         except BadDwarf as e:
             self._note(e)
-            return []
 
     def _decode(self, start: int) -> tuple[LineProgram | None, UnitFunctions | None]:
         """A unit's lines and functions; None for what cannot be understood."""
@@ -136,7 +145,7 @@ class DebugInfo:
             if unit is None:
                 return None, None
             at, directory = unit.root.get(Attribute.STMT_LIST), unit.root.get(Attribute.COMP_DIR)
-            if isinstance(at, int):
+            if isinstance(at, int) and at >= 0:
                 path = self._text(directory) or ""
                 program = LineProgram(unit.sections, at, path, self._code)
             functions = UnitFunctions(unit, self._code)

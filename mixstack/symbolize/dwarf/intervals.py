@@ -6,11 +6,15 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from typing import Final
+
+_LAST: Final = (1 << 64) - 1
 
 
 class Intervals:
     """`(start, end, value)`s; where several cover an address, the one given last counts.
 
+    What is empty, or ends behind the last address, is left out.
     Entries of DWARF come before what they contain, so the last is the innermost.
     """
 
@@ -18,7 +22,7 @@ class Intervals:
         self._starts: array[int] = array("Q")
         self._ends: array[int] = array("Q")
         self._values: array[int] = array("Q")
-        rows = sorted((s, -order, e, v) for order, (s, e, v) in enumerate(given) if s < e)
+        rows = sorted((s, -order, e, v) for order, (s, e, v) in enumerate(given) if s < e <= _LAST)
         active: list[tuple[int, int, int]] = []  # -order, end, value
         at, count, position = 0, len(rows), 0
         while at < count or active:

@@ -26,7 +26,7 @@ _DW_LNE_END_SEQUENCE, _DW_LNE_SET_ADDRESS, _DW_LNE_DEFINE_FILE = 1, 2, 3
 _COPY, _ADVANCE_PC, _ADVANCE_LINE, _SET_FILE, _SET_COLUMN = 1, 2, 3, 4, 5
 _NEGATE_STMT, _CONST_ADD_PC, _FIXED_ADVANCE_PC = 6, 8, 9
 _VERSIONS: Final = range(2, 6)
-_LONGEST: Final = 1 << 24  # bytes of a program: the largest real ones have about five million
+_LONGEST: Final = 1 << 23  # bytes of a program; each may become 16 in memory
 _LAST_ADDRESS: Final = (1 << 64) - 1
 
 
@@ -231,9 +231,10 @@ def _entries(
         formats.append((content, form))
     count, at = uleb(data, at)
     out: list[tuple[int, str]] = []
-    # Each has at least a byte; so an absurd count ends where the table does.
-    while count > 0 and at < end:
-        count -= 1
+    # An absurd count ends where the table does, and one of things without a size after the first.
+    before = at - 1
+    while count > 0 and before < at < end:
+        count, before = count - 1, at
         directory, name = 0, ""
         for content, form in formats:
             if content == _DW_LNCT_PATH:
@@ -243,8 +244,6 @@ def _entries(
             else:
                 at = skip(data, at, (step_of(form, shape),), shape)
         out.append((directory, name))
-        if not formats:
-            break
     return out, at
 
 

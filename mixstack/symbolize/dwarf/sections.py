@@ -31,6 +31,7 @@ class DebugSections(NamedTuple):
     str_offsets: memoryview
     ranges: memoryview
     rnglists: memoryview
+    aranges: memoryview
 
 
 def debug_sections(elf: Elf) -> DebugSections:

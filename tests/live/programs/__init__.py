@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from ..grammar import Grammar
+from ..grammar import NEWEST, Grammar
 
 PROGRAMS = Path(__file__).parent
 
@@ -18,7 +18,7 @@ def program(name: str) -> Path:
     return PROGRAMS / f"{name}.py"
 
 
-def legal_stacks(path: Path, qualified: bool = True) -> Grammar:
-    """The grammar in a program's docstring; `qualified`: Build.qualified. Raises BadGrammar."""
+def legal_stacks(path: Path, version: tuple[int, int] = NEWEST) -> Grammar:
+    """The grammar in a program's docstring, for this CPython (major, minor). Raises BadGrammar."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return Grammar(text.rpartition("\n\n")[2], str(path), qualified)
+    return Grammar(text.rpartition("\n\n")[2], str(path), version)

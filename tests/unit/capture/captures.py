@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixstack.bpf.wire import SampleFlag
 from mixstack.capture.reader import Capture
 from mixstack.capture.writer import CaptureWriter
 from mixstack.model import (
@@ -29,7 +31,7 @@ from mixstack.model import (
     Step,
     Symbol,
 )
-from tests.encode import encode_sample
+from tests.encode import encode_sample, encode_with_chain, marker_entry, python_entry
 
 RECORDING = Recording(
     mixstack_version="0.1.0",
@@ -64,6 +66,7 @@ class Contents:
     symbols: tuple[Symbol, ...] = ()
     kernel_symbols: tuple[KernelSymbol, ...] = ()
     samples: tuple[Sample, ...] = ()
+    records: tuple[bytes, ...] = ()  # of samples, as the probe sends them
     footer: Footer = FOOTER
 
 
@@ -71,8 +74,9 @@ def write(path: Path, contents: Contents, flush_every: int = 1) -> None:
     """A complete capture, with a flush after that many samples."""
     writer = CaptureWriter(str(path), contents.recording)
     add_all_but_samples(writer, contents)
-    for number, sample in enumerate(contents.samples, start=1):
-        writer.add_samples(encode_sample(sample))
+    records = (*map(encode_sample, contents.samples), *contents.records)
+    for number, record in enumerate(records, start=1):
+        writer.add_samples(record)
         if number % flush_every == 0:
             writer.flush()
     writer.close(contents.footer)
@@ -174,3 +178,39 @@ SMALL = Contents(
         Sample(5_200_000_000, 4242, 4242, 0, "python3", _MIXED),
     ),
 )
+
+
+def _paired(at: int, chain: Sequence[PythonFrame | int], flags: SampleFlag) -> bytes:
+    """A record of an interpreter before 3.11: frames, then markers, innermost first."""
+    native = tuple(
+        NativeFrame(0x7F10_0000_1000 + i, 0x7FFD_0000_0800 - 0x200 * i, step)
+        for i, step in enumerate((Step.CALLER, Step.CALLER, Step.LEAF))
+    )
+    stack = _MIXED._replace(native=native, segments=())
+    sample = Sample(5_000_000_000 + at, 4242, 4242, 0, "python3", stack)
+    entries = [marker_entry(e) if isinstance(e, int) else python_entry(e) for e in chain]
+    return encode_with_chain(sample, entries, flags)
+
+
+_INNER = PythonFrame(_KEY, -2)
+_A, _B, _C = 0x7FFD_0000_0790, 0x7FFD_0000_0590, 0x7FFD_0000_0390
+_SETTLED = SampleFlag.PAIRED | SampleFlag.SETTLED
+BEFORE_3_11 = Contents(
+    processes=(Process(4242, ("python3", "app.py"), Interpreter((3, 10, 13), 1, None)),),
+    codes=(
+        Code(4242, _KEY, "load", "load", "/srv/app.py", 40, b"\x02\x01", (3, 10, 13)),
+        Code(4242, _OUTER.code, "<module>", "<module>", "/srv/app.py", 1, None, (3, 9, 18)),
+    ),
+    records=(
+        _paired(1, (_INNER, _OUTER, _B, _A), _SETTLED),
+        _paired(2, (_INNER, _OUTER, _C, _B, _A), _SETTLED),
+        _paired(3, (_INNER, _OUTER, _B), _SETTLED),
+        _paired(4, (_INNER, _OUTER, _C, _B, _A), SampleFlag.PAIRED),
+        _paired(5, (_INNER, _OUTER, _A), SampleFlag.PAIRED),
+        _paired(6, (_INNER, _OUTER, _C, _B, _A, 0x7FFD_0000_0990), SampleFlag.PAIRED),
+        _paired(7, (_INNER, _C, _OUTER, _B, _A), _SETTLED),
+        _paired(8, (_INNER, _OUTER, _B, 0), _SETTLED | SampleFlag.KERNEL),
+        _paired(9, (_INNER, _OUTER, 0, 0), _SETTLED | SampleFlag.COUNTED),
+    ),
+)
+"""Every way in which frames and markers are paired."""

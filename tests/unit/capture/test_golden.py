@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from mixstack.capture.reader import read_capture
-from tests.golden.write_capture import DATA, SUMMARY, summary
+from tests.golden.write_capture import GOLDEN, data_of, summary, summary_of
 
 
-def test_the_golden_capture_says_what_it_said() -> None:
-    assert summary(read_capture(str(DATA))) == json.loads(SUMMARY.read_text())
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_golden_capture_says_what_it_said(name: str) -> None:
+    expected = json.loads(summary_of(name).read_text())
+    assert summary(read_capture(str(data_of(name)))) == expected
+
+
+def test_codes_of_mixstack_0_1_have_no_version() -> None:
+    old, new = (read_capture(str(data_of(name))).codes.values() for name in GOLDEN)
+    assert {code.version for code in old} == {None}
+    assert {code.version for code in new} == {(3, 10, 13), (3, 9, 18)}

@@ -4,7 +4,7 @@ Each call from outside makes a thread state and drops it; the call from inside u
 
 outside = pthread c:caller
 stack = outside ( c:stay_outside )?
-      | outside c:call_in py:visit ( c:again c:call_in py:inner )?
+      | outside c:call_in py:visit c:again c:call_in py:inner
 """
 
 import host

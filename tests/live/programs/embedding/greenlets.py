@@ -8,11 +8,12 @@ begin = ( c:*greenlet::UserGreenlet::inner_bootstrap* )+
 first = root ( py:nest c:builtin_sorted ( c:list_sort* )+ )* ( py:nest )? py:start
 second = begin py:ping
 third = begin py:pong c:builtin_sorted ( c:list_sort* )+ py:key
-moving = mark:chain_cut ( py:ping | py:pong py:key | ( py:<module> )? ( py:nest )+ py:start )
+whose = py:ping | py:pong py:key | ( py:<module> )? ( py:nest )+ py:start
+moving = mark:chain_cut ( whose ) ( mark:unplaced )? | ( whose ) mark:unplaced
 stack = first ( c:@_greenlet* )*
       | ( mark:cut )? c:* second ( py:spend )? ( c:@_greenlet* )*
       | ( mark:cut )? c:* third ( py:spend )? ( c:@_greenlet* )*
-      | ( mark:cut )? c:* moving ( mark:unplaced )? ( mark:cut )? c:* c:@_greenlet* c:*
+      | ( mark:cut )? c:* ( moving ) ( mark:cut )? c:* c:@_greenlet* c:*
 """
 
 import greenlet

@@ -4,7 +4,7 @@ The host runs this file in each of them. A stack of all: 0 → 1 → 2 → 0, so
 interpreter 0 lie on both sides of the others'.
 
 cross = c:cross c:call_main
-stack = entry c:call_main py:work ( cross py:second ( cross py:third ( cross py:home )? )? )?
+stack = entry c:call_main py:work cross py:second cross py:third cross py:home
 """
 
 import host

@@ -2,7 +2,7 @@
 
 run = ( c:@_interp*,@_xxsub*,interp_*,_interp_*,_run* )+
 stack = root
-      | thread py:serve run py:<string>:<module> ( py:<string>:spend )?
+      | thread py:serve run py:<string>:<module> py:<string>:spend
       | thread py:<string>:spin
 """
 
