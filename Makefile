@@ -3,6 +3,7 @@
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine
+#   make support the table of docs/support.md: how stacks join on every build
 #   make oracle  the trampoline oracle at full length: 100,000 samples per interpreter (about 2 minutes)
 #   make trees   the interpreters of later releases of Debian, in build/trees or $MIXSTACK_TREES
 #   make wheel   a wheel with the compiled probe inside, in dist/
@@ -20,7 +21,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test lint bench oracle trees wheel setup setup-dev clean
+.PHONY: demo test lint bench support oracle trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -47,6 +48,9 @@ lint: setup-dev
 
 bench: setup-dev trees
 	$(PYTHON) -m tests.bench.run
+
+support: setup-dev trees
+	$(PYTHON) -m tests.bench.support
 
 oracle: setup-dev trees
 	$(PYTHON) -m tests.bench.trampoline_oracle

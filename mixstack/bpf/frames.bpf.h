@@ -58,8 +58,9 @@ INLINE int frame_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (has_cframes(s)) {
 		if (sample->head.n_chain == 0)
 			settle(s, sample);
-	} else if (!field8(s->frame_bytes, l->frame_state)) {
-		/* No evaluator runs it: it is being entered or left, or is an extension's own invention. */
+	} else if (s->n_frames == 0 && !field8(s->frame_bytes, l->frame_state)) {
+		/* It is being entered or left, or is an extension's own invention. (A frame further out
+		 * has an evaluator: one that is being entered may call a trace function.) */
 		return WALK_ON;
 	}
 	code = field64(s->frame_bytes, l->frame_code);
@@ -166,6 +167,8 @@ INLINE void learn_slot(struct ms_state *s, struct ms_learned *learned, ms_u64 sp
 	learned->slots = possible & FRESH(s->found);
 	learned->slot = FRESH(s->matched);
 	learned->seen++;
+	if (!FRESH(s->slot)) /* it will not be matched: the next evaluator has the next frame's */
+		FRESH(s->next_local) += 1;
 }
 
 /* Is the native frame [sp, cfa) an evaluator, and whose? A frame that is passed over stays unknown. */

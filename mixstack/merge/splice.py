@@ -222,7 +222,7 @@ def _whole_chain(stack: RawStack) -> bool:
 def _count(stack: RawStack, is_evaluator: IsEvaluator, switches_stacks: SwitchesStacks) -> _Placing:
     """Each segment in an evaluator by count from the root; none if they cannot be counted.
 
-    One evaluator may be left over: the innermost, which is being entered or left.
+    One evaluator may be left over: the leaf, which is being entered or left.
     """
     native, segments = stack.native, stack.segments
     if not native:
@@ -233,7 +233,8 @@ def _count(stack: RawStack, is_evaluator: IsEvaluator, switches_stacks: Switches
     switches = (i for i in reversed(range(len(native))) if switches_stacks(native[i]))
     first = next(switches, 0)
     evaluators = [i for i in range(first, len(native)) if is_evaluator(native[i])]
-    if len(evaluators) - len(segments) not in (0, 1):
+    left_over = evaluators[len(segments) :]
+    if len(evaluators) < len(segments) or left_over not in ([], [len(native) - 1]):
         return _Placing({}, set())
     return _Placing(dict(enumerate(evaluators[: len(segments)])), set())
 
@@ -264,9 +265,9 @@ def _behind(stack: RawStack, placing: _Placing) -> dict[int, list[Item]]:
     """
     segments = stack.segments
     # A chain that was cut inside a segment lost that segment's own outer frames first.
-    cut_inside = not _whole_chain(stack) and bool(segments) and segments[0].marker is None
+    cut_inside = bool(segments) and segments[0].marker is None
     anchor = placing.slots.get(0, _OUTER_END) if cut_inside else _OUTER_END
-    behind: dict[int, list[Item]] = {anchor: [*_chain_mark(stack.chain_end)]}
+    behind: dict[int, list[Item]] = {anchor: [*_chain_mark(stack)]}
     unplaced = set()
     for j, segment in enumerate(segments):
         anchor = placing.slots.get(j, anchor)
@@ -289,10 +290,11 @@ def _native_mark(stack: RawStack) -> list[MarkItem]:
     return [MarkItem(MarkReason.CUT, stack.end_pc)]
 
 
-def _chain_mark(end: ChainEnd) -> list[MarkItem]:
-    if end in _CHAIN_LIMITS:
+def _chain_mark(stack: RawStack) -> list[MarkItem]:
+    if stack.chain_end in _CHAIN_LIMITS:
         return [MarkItem(MarkReason.TRUNCATED)]
-    if end in _CHAIN_CUTS:
+    # Behind the frames of a thread state another one may be looked for in vain.
+    if stack.chain_end in _CHAIN_CUTS or (stack.segments and not _whole_chain(stack)):
         return [MarkItem(MarkReason.CHAIN_CUT)]
     return []
 
@@ -324,10 +326,9 @@ def _fit(
     resynced = {i for i, frame in enumerate(stack.native) if frame.step is _RESYNC}
     all_right = (
         stack.native_end in _NATIVE_WHOLE
-        and not _chain_mark(stack.chain_end)
+        and not _chain_mark(stack)
         and all(extents.sound)
         and len(placing.slots) == len(stack.segments)
-        and (stack.counted or all(segment.marker is not None for segment in stack.segments))
         and resynced.issubset(placing.slots.values())
         and _tells_all(stack, placing, is_evaluator)
     )

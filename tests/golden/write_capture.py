@@ -1,4 +1,6 @@
-"""Writes the golden captures that are missing, and all summaries: `python -m tests.golden.write_capture`.
+"""Writes the golden captures that are missing, and all summaries.
+
+    python -m tests.golden.write_capture
 
 A golden file, once there, stays as it is and must stay readable: small.data is of mixstack 0.1.
 """

@@ -26,24 +26,42 @@ pytestmark = pytest.mark.live
 
 HERE = Path(__file__).parent
 PROGRAM = HERE / "scribbling_program.py"
-RATE_HZ, SECONDS = 4999, 1.5
+RATE_HZ, SECONDS = 4999, 1.2
 
 KINDS = (
-    "wild_low wild_beyond wild_kernel wild_forbidden wild_start self pair wild_previous wild_code"
-    " no_code edge long_chain wild_names marker_cycle another_thread storm"
-).split()
-BROKEN_ENDS = (ChainEnd.INVALID, ChainEnd.READ_FAULT, ChainEnd.TRUNCATED)
+    "wild_low",
+    "wild_beyond",
+    "wild_kernel",
+    "wild_forbidden",
+    "wild_start",
+    "self",
+    "pair",
+    "wild_previous",
+    "wild_code",
+    "no_code",
+    "edge",
+    "long_chain",
+    "wild_names",
+    "marker_cycle",
+    "another_thread",
+    "storm",
+)
 # When one kind ends and the next begins, a sample may see either.
 BETWEEN = 0.02
 
+# Before 3.11 a name has no class.
+_THREAD = (
+    "pthread py:threading.py:*_bootstrap py:threading.py:*_bootstrap_inner py:threading.py:*run"
+)
 GRAMMARS = {
     "ordinary": "stack = root py:main py:ordinary ( c:* py:key )?",
-    "packing": "stack = thread py:packing",
-    "scribbling": "stack = thread py:scribbling",
+    "packing": f"stack = {_THREAD} py:packing",
+    "scribbling": f"stack = {_THREAD} py:scribbling",
 }
 
-# What one run of the probe may cost at most, on average over a tenth of a second.
-MOST_US = 400.0
+# The mean over all samples of a recording: the tests do not have the machine to themselves.
+MOST_US = 200.0
+MOST_GROWTH_MB = 16.0  # in the second half of a recording
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +74,21 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-class Window(NamedTuple):
-    """A tenth of a second of recording: samples, and how long the probe ran."""
+class Cost(NamedTuple):
+    """Of a recording: samples, how long the probe ran for them, and the recorder's memory.
+
+    rss_mb: at each look at the ring, in order of time.
+    """
 
     samples: int
     run_ns: int
+    rss_mb: list[float]
 
 
 @pytest.mark.parametrize("build", SUPPORTED)
 def test_nonsense_is_a_loss_and_costs_little(build: Build, library: Path, tmp_path: Path) -> None:
     with running(_command(build, library, tmp_path)) as target, statistics_on():
-        capture, windows = _record(target.pid, tmp_path / "out.data")
+        capture, cost = _record(target.pid, tmp_path / "out.data")
         nameless = nameless_modules(capture)
     found = list(stacks(capture))
     by_thread: dict[str, list[Stack]] = defaultdict(list)
@@ -75,11 +97,14 @@ def test_nonsense_is_a_loss_and_costs_little(build: Build, library: Path, tmp_pa
 
     _check_scribbled(by_thread["scribbling"], _tells_threads(build), nameless)
     _check_others(by_thread, nameless)
-    _check_cost(windows)
+    _check_cost(cost)
 
 
 def _check_scribbled(found: list[Stack], tells_threads: bool, nameless: frozenset[str]) -> None:
-    """Each kind was met; what is not marked as partial is the thread's real stack all the same."""
+    """Each kind was met; what is not marked as partial is the thread's real stack all the same.
+
+    (Or it has no Python frames: an empty chain is that of a thread that runs none.)
+    """
     grammar = Grammar(GRAMMARS["scribbling"], str(PROGRAM))
     fits: dict[str, Counter[Fit]] = defaultdict(Counter)
     ends: Counter[ChainEnd] = Counter()
@@ -87,14 +112,15 @@ def _check_scribbled(found: list[Stack], tells_threads: bool, nameless: frozense
         kind = _kind(stack)
         fits[kind][stack.merged.fit] += 1
         ends[stack.sample.stack.chain_end] += kind in KINDS
-        if stack.merged.fit is not Fit.PARTIAL:
+        if stack.merged.fit not in (Fit.PARTIAL, Fit.NATIVE_ONLY):
             verdict = grammar.match(stack.frames, nameless).verdict
             assert verdict in (Verdict.FULL, Verdict.PREFIX), (
                 f"{kind}, {stack.merged.fit}:\n{show(stack.full)}\n{stack.sample.stack}"
             )
     kinds = {kind for kind in KINDS if tells_threads or kind != "another_thread"}
     assert kinds <= set(fits), "a kind of nonsense was not met"
-    assert ends >= Counter(BROKEN_ENDS), ends
+    assert ends[ChainEnd.TRUNCATED], ends
+    assert ends[ChainEnd.INVALID] + ends[ChainEnd.READ_FAULT], ends
     calm = fits["calm"]
     assert calm[Fit.PARTIAL] <= math.ceil(BETWEEN * calm.total()), calm
 
@@ -108,11 +134,11 @@ def _check_others(by_thread: dict[str, list[Stack]], nameless: frozenset[str]) -
             assert verdict is not Verdict.OUTSIDE, f"{thread}:\n{show(stack.full)}"
 
 
-def _check_cost(windows: list[Window]) -> None:
-    busy = [window for window in windows if window.samples > 50]
-    assert len(busy) > SECONDS / 0.1 / 2
-    worst = max(window.run_ns / window.samples / 1000 for window in busy)
-    assert worst <= MOST_US, f"{worst:.0f} µs"
+def _check_cost(cost: Cost) -> None:
+    mean_us = cost.run_ns / cost.samples / 1000
+    assert mean_us <= MOST_US, f"{mean_us:.0f} µs a sample"
+    settled, *_, last = cost.rss_mb[len(cost.rss_mb) // 2 :]
+    assert last - settled <= MOST_GROWTH_MB, cost.rss_mb
 
 
 def _thread(stack: Stack) -> str:
@@ -133,19 +159,24 @@ def _kind(stack: Stack) -> str:
     return names[burning - 1] if names[burning - 1] in (*KINDS, "calm") else "between"
 
 
-def _record(pid: int, output: Path) -> tuple[Capture, list[Window]]:
-    windows: list[Window] = []
-    last = [0, 0]
+def _record(pid: int, output: Path) -> tuple[Capture, Cost]:
+    run_ns: list[int] = []
+    rss_mb: list[float] = []
 
-    def look(progress: Progress) -> None:
-        now = [progress.samples, _run_ns()]
-        windows.append(Window(now[0] - last[0], now[1] - last[1]))
-        last[:] = now
+    def look(_progress: Progress) -> None:
+        run_ns.append(_run_ns())
+        rss_mb.append(_rss_mb())
 
-    record_session(RecordOptions(pid, (), str(output), SECONDS, RATE_HZ), look)
+    done = record_session(RecordOptions(pid, (), str(output), SECONDS, RATE_HZ), look)
     capture = read_capture(str(output))
     assert capture.complete
-    return capture, windows
+    return capture, Cost(done.footer.samples, run_ns[-1], rss_mb)
+
+
+def _rss_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
 
 
 def _run_ns() -> int:
@@ -161,8 +192,8 @@ def _run_ns() -> int:
 
 
 def _tells_threads(build: Build) -> bool:
-    """Before 3.10 nothing in a frame says on whose stack it runs: it is an honest lie."""
-    return build.minor >= (3, 10)
+    """Before 3.11 frames are in no list of markers: nothing tells on whose stack they run."""
+    return build.minor >= (3, 11)
 
 
 def _command(build: Build, library: Path, folder: Path) -> list[str]:

@@ -64,7 +64,6 @@ EXPECTED = {
     "native_pthread": Expected("helper"),
     "no_unwind_table": Expected("bare", fits=RESYNCED, reaches_root=False),
     "operators": Expected(indifferent="Number.__getitem__"),
-    "set_profile": Expected(indifferent="lost: step"),
     "signal_handler": Expected(full=0.1, indifferent="lost: work"),
 }
 PATHS = sorted(p for p in PROGRAMS.glob("[a-z]*.py") if p.stem != "mixture")

@@ -65,7 +65,7 @@ def test_stacks_with_jit_code_are_legal(build: Build, name: str, tmp_path: Path)
     found = list(stacks(capture))
     assert len(found) > 0.1 * RATE_HZ * SECONDS
 
-    grammar = legal_stacks(path)
+    grammar = legal_stacks(path, build.minor)
     legal = {}
     for frames in {stack.frames for stack in found}:
         legal[frames] = grammar.match(without_jit(frames), nameless).verdict

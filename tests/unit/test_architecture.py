@@ -69,6 +69,9 @@ IMPURE = {
     "symbolize.kernel": "reads the kernel's own symbol table",
     "symbolize.record_side": "opens the files whose symbols are wanted",
     "symbolize.offline": "the same, for a capture that was cut off",
+    "symbolize.rooted": "opens a file below a root folder",
+    "symbolize.debug_files": "looks for the debug files of a file",
+    "symbolize.native": "opens the files whose source lines are wanted",
 }
 WORLD = {
     "os",

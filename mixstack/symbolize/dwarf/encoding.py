@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from mixstack.symbolize.dwarf.codes import Attribute, Form
@@ -9,7 +10,6 @@ from mixstack.symbolize.dwarf.sections import BadDwarf
 
 _LEB_MAX: Final = 10  # bytes of a 64-bit number
 _LONGEST_TEXT: Final = 1 << 16
-_MOST_ATTRIBUTES: Final = 256  # of one kind of entry: compilers write up to some twenty
 
 LOCATION: Final = frozenset((Attribute.LOW_PC, Attribute.HIGH_PC, Attribute.RANGES))
 
@@ -43,16 +43,17 @@ class Shape(NamedTuple):
 
 
 class Abbreviation(NamedTuple):
-    """A kind of entry. `attributes`: (attribute, form, value of an implicit constant).
+    """A kind of entry. `attributes`: (attribute, form, value of an implicit constant, step).
 
-    steps: how to get behind an entry: bytes to skip, or one of the negative marks above.
+    steps: how to get behind an entry: bytes to skip, or one of the negative marks above; of
+    neighbours that are bytes, one is made.
     sibling: the same, to its DW_AT_sibling, if that has four bytes, else None.
     located: it says where its code is.
     """
 
     tag: int
     children: bool
-    attributes: tuple[tuple[int, int, int], ...]
+    attributes: tuple[tuple[int, int, int, int], ...]
     steps: tuple[int, ...]
     sibling: tuple[int, ...] | None
     located: bool
@@ -179,36 +180,48 @@ class Abbreviations:
         code, at = uleb(self._data, at)
         if not code:
             return
-        tag, at = uleb(self._data, at)
-        children = fixed(self._data, at, 1)
-        at += 1
-        attributes: list[tuple[int, int, int]] = []
-        while True:
-            attribute, at = uleb(self._data, at)
-            form, at = uleb(self._data, at)
-            if not attribute and not form:
+        for size in _PIECES:
+            piece = bytes(self._data[at : at + size])
+            end = piece.find(b"\0\0")
+            if end >= 0:
                 break
-            implicit = 0
-            if form == Form.IMPLICIT_CONST:
-                implicit, at = sleb(self._data, at)
-            attributes.append((attribute, form, implicit))
-            if len(attributes) > _MOST_ATTRIBUTES:
-                raise BadDwarf(f"abbreviation {code} has no end")
-        self.known.setdefault(code, self._compile(tag, bool(children), tuple(attributes)))
-        self._at = at
+        # The last constant may be 0, and the end one byte further on.
+        abbreviation, length = _abbreviation(piece[: end + 3], self._shape)
+        self.known.setdefault(code, abbreviation)
+        self._at = at + length
 
-    def _compile(
-        self, tag: int, children: bool, attributes: tuple[tuple[int, int, int], ...]
-    ) -> Abbreviation:
-        steps: list[int] = []
-        sibling = None
-        for attribute, form, _ in attributes:
-            if attribute == Attribute.SIBLING and form == Form.REF4 and children:
-                sibling = tuple(steps)
-            step = step_of(form, self._shape)
-            if step >= 0 and steps and steps[-1] >= 0:
-                steps[-1] += step
-            else:
-                steps.append(step)
-        located = any(attribute in LOCATION for attribute, _, _ in attributes)
-        return Abbreviation(tag, children, attributes, tuple(steps), sibling, located)
+
+_PIECES: Final = (128, 1 << 12)  # bytes of an abbreviation: nearly all, the longest possible
+
+
+@lru_cache(maxsize=1 << 12)
+def _abbreviation(raw: bytes, shape: Shape) -> tuple[Abbreviation, int]:
+    """The abbreviation that these bytes begin with, and how many it has. Raises BadDwarf.
+
+    Remembered, as the units of a file have tables of their own with the same things in them.
+    """
+    data = memoryview(raw)
+    tag, at = uleb(data, 0)
+    children = bool(fixed(data, at, 1))
+    at += 1
+    attributes: list[tuple[int, int, int, int]] = []
+    steps: list[int] = []
+    sibling = None
+    while True:
+        attribute, at = uleb(data, at)
+        form, at = uleb(data, at)
+        if not attribute and not form:
+            break
+        implicit = 0
+        if form == Form.IMPLICIT_CONST:
+            implicit, at = sleb(data, at)
+        step = step_of(form, shape)
+        attributes.append((attribute, form, implicit, step))
+        if attribute == Attribute.SIBLING and form == Form.REF4 and children:
+            sibling = tuple(steps)
+        if step >= 0 and steps and steps[-1] >= 0:
+            steps[-1] += step
+        else:
+            steps.append(step)
+    located = any(attribute in LOCATION for attribute, *_ in attributes)
+    return Abbreviation(tag, children, tuple(attributes), tuple(steps), sibling, located), at

@@ -63,13 +63,16 @@ class Function:
         at = skip(info, at, function.steps, unit.shape)
         if not function.children:
             return
+        known, find = unit.abbreviations.known, unit.abbreviations.find
         outer: list[int | None] = [None]  # of the entries that are open
         while outer and at < unit.end:
-            code, at = uleb(info, at)
+            code = info[at]
             if not code:
                 outer.pop()
+                at += 1
                 continue
-            abbreviation = unit.abbreviations.find(code)
+            code, at = (code, at + 1) if code < 0x80 else uleb(info, at)
+            abbreviation = known.get(code) or find(code)
             inside = outer[-1]
             if abbreviation.tag == Tag.INLINED_SUBROUTINE:
                 values, at = unit.attributes(abbreviation, at, _OF_CALL)
@@ -87,7 +90,9 @@ class Function:
                 )
                 inside = index
             else:
-                at = skip(info, at, abbreviation.steps, unit.shape)
+                steps = abbreviation.steps
+                simple = len(steps) == 1 and steps[0] >= 0
+                at = at + steps[0] if simple else skip(info, at, steps, unit.shape)
             if abbreviation.children:
                 outer.append(inside)
             if len(calls) > _MOST_INLINED or len(outer) > _DEEPEST:
@@ -133,14 +138,12 @@ class UnitFunctions:
         at, end = unit.first_child, unit.end
         depth = 1 if unit.children else 0
         while depth and at < end:
-            entry = at
-            code = info[at]
-            at += 1
+            entry, code = at, info[at]
             if not code:
                 depth -= 1
+                at += 1
                 continue
-            if code >= 0x80:
-                code, at = uleb(info, entry)
+            code, at = (code, at + 1) if code < 0x80 else uleb(info, at)
             abbreviation = known.get(code) or find(code)
             tag, children, _, steps, sibling, located = abbreviation
             if located and tag == Tag.SUBPROGRAM:
@@ -159,9 +162,6 @@ class UnitFunctions:
                         continue
                 depth += 1
             # The usual case of `skip`, which would cost more to call than it does.
-            at = (
-                at + steps[0]
-                if len(steps) == 1 and steps[0] >= 0
-                else skip(info, at, steps, unit.shape)
-            )
+            simple = len(steps) == 1 and steps[0] >= 0
+            at = at + steps[0] if simple else skip(info, at, steps, unit.shape)
         return Intervals(found)

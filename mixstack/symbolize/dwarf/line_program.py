@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from functools import lru_cache
 from posixpath import join
 from typing import Final, NamedTuple
 
@@ -96,10 +97,7 @@ class LineProgram:
         header = self._header
         starts, files, lines = self._starts, self._files, self._lines
         base, unit = header.opcode_base, header.minimum_instruction
-        advances = [
-            (over // header.line_range * unit, header.line_base + over % header.line_range)
-            for over in range(256 - base)
-        ]
+        advances = _special_opcodes(base, header.line_base, header.line_range, unit)
         program = bytes(data[header.program : header.end])
         view = memoryview(program)
         sequences: list[tuple[int, int, int, int]] = []
@@ -169,6 +167,16 @@ class LineProgram:
                 files.append(file)
                 lines.append(line)
         return sequences
+
+
+@lru_cache(maxsize=16)
+def _special_opcodes(
+    base: int, line_base: int, line_range: int, unit: int
+) -> tuple[tuple[int, int], ...]:
+    """(advance of the address, of the line) of each opcode from `base` on (6.2.5.1)."""
+    return tuple(
+        (over // line_range * unit, line_base + over % line_range) for over in range(256 - base)
+    )
 
 
 def _read_header(sections: DebugSections, at: int) -> _Header:

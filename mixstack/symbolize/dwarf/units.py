@@ -114,11 +114,11 @@ class Unit:
         """The wanted attributes of an entry whose values begin at `at`, and the offset behind."""
         info, shape = self.sections.info, self.shape
         out: dict[int, Value] = {}
-        for attribute, form, implicit in abbreviation.attributes:
+        for attribute, form, implicit, step in abbreviation.attributes:
             if attribute in wanted:
                 out[attribute], at = self._value(form, implicit, at)
             else:
-                at = skip(info, at, (step_of(form, shape),), shape)
+                at = at + step if step >= 0 else skip(info, at, (step,), shape)
         return out, at
 
     def _value(self, form: int, implicit: int, at: int) -> tuple[Value, int]:

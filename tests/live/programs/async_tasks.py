@@ -1,7 +1,8 @@
 """asyncio: two tasks that take turns; the loop is Python, the step of a task is C.
 
-loop = py:asyncio/runners.py:run py:asyncio/runners.py:Runner.run
-       py:asyncio/base_events.py:BaseEventLoop.run_until_complete
+run = py:asyncio/runners.py:run py:asyncio/runners.py:Runner.run
+run[-3.10] = py:asyncio/runners.py:run
+loop = run py:asyncio/base_events.py:BaseEventLoop.run_until_complete
        py:asyncio/base_events.py:BaseEventLoop.run_forever
        py:asyncio/base_events.py:BaseEventLoop._run_once
 nap = py:asyncio/tasks.py:sleep ( py:asyncio/tasks.py:__sleep0 )?

@@ -3,6 +3,7 @@
 binary = ( c:PyNumber_*,binary_op* )+
 compare = ( c:PyObject_RichCompare*,do_richcompare )+
 mapping = ( c:dict_subscript*,PyDict_*,_PyDict_*,_Py_dict_*,dict_*,*lookup*,PyObject_GetItem )+
+mapping[-3.10] = ( c:PyObject_GetItem )? c:dict_subscript ( c:lookdict )?
 stack = root py:work
         ( binary py:Number.__add__
         | compare py:Number.__eq__

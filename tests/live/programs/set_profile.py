@@ -1,7 +1,7 @@
 """sys.setprofile: the interpreter calls Python for every call and return of Python.
 
 event = ( c:*_trampoline,call_trace*,sys_*,*instrument*,_Py_call_*,call_prof* )+
-stack = root py:work ( py:step )? event py:observe
+stack = root py:work py:step event py:observe
 """
 
 import sys
@@ -18,11 +18,11 @@ def step(number):
 
 
 def work():
-    for number in range(50):
-        step(number)
+    """Itself it calls once, so every event is one of `step`."""
+    sys.setprofile(observe)
+    print("ready", flush=True)
+    while True:
+        step(3)
 
 
-sys.setprofile(observe)
-print("ready", flush=True)
-while True:
-    work()
+work()

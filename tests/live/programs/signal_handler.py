@@ -3,6 +3,7 @@
 A handler that takes longer than the timer is itself interrupted.
 
 deliver = ( c:_Py_HandlePending,*eval_breaker* )? c:_PyErr_CheckSignalsTstate
+deliver[3.8] = ( c:handle_signals )? c:_PyErr_CheckSignals
 stack = root ( py:work )? ( deliver py:handler )+
 """
 

@@ -20,7 +20,7 @@ from elftools.elf.elffile import ELFFile
 
 import mixstack.bpf
 from mixstack import model
-from mixstack.bpf import wire
+from mixstack.bpf import probe, wire
 
 HEADER_DIR = Path(next(iter(mixstack.bpf.__path__)))
 
@@ -49,6 +49,18 @@ STRUCTS: dict[str, type[ctypes.LittleEndianStructure]] = {
     "ms_process": wire.ProcessEntry,
     "ms_learned": wire.Learned,
     "ms_config": wire.Config,
+}
+
+
+# Slots of the map of programs, by their names in C (enum ms_program), and what is run there.
+PROGRAMS = {
+    "PROGRAM_THREADS": "find_thread",
+    "PROGRAM_CHAIN": "walk_chain",
+    "PROGRAM_NATIVE": "walk_native",
+    "PROGRAM_CODES": "send_codes",
+    "PROGRAM_FRAMES": "walk_frames",
+    "PROGRAM_MARKERS": "find_markers",
+    "PROGRAM_LEARN": "learn_markers",
 }
 
 
@@ -195,3 +207,27 @@ def test_nothing_here_is_missing_in_the_header() -> None:
 def test_records_need_no_padding_at_their_end(header: Header, tag: str) -> None:
     size, fields = header.structs[tag]
     assert fields[-1].offset + fields[-1].size == size
+
+
+def test_tail_calls_lead_to_the_programs_that_they_name(tmp_path: Path) -> None:
+    source, built = tmp_path / "state.c", tmp_path / "state.o"
+    source.write_text('#include "state.bpf.h"\n')
+    options = ["-w", "-g", "-gdwarf-4", "-fno-eliminate-unused-debug-types", f"-I{HEADER_DIR}"]
+    subprocess.run([_compiler(), *options, "-c", source, "-o", built], check=True)
+    with built.open("rb") as file:
+        (slots,) = (
+            {_name(m): _number(m, "DW_AT_const_value") for m in die.iter_children()}
+            for unit in ELFFile(file).get_dwarf_info().iter_CUs()
+            for die in unit.get_top_DIE().iter_children()
+            if die.tag == "DW_TAG_enumeration_type"
+            and "DW_AT_name" in die.attributes
+            and _name(die) == "ms_program"
+        )
+    assert slots.pop("PROGRAMS") == len(slots)
+    assert {name: probe._PROGRAMS[slot] for name, slot in slots.items()} == PROGRAMS
+
+
+def test_every_program_of_the_source_is_loaded() -> None:
+    source = (HEADER_DIR / "mixstack.bpf.c").read_text()
+    found = re.findall(r'^SEC\("perf_event"\)\nint (\w+)\(', source, re.MULTILINE)
+    assert sorted(found) == sorted(["on_sample", *probe._PROGRAMS])

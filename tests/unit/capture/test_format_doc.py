@@ -17,7 +17,7 @@ from mixstack.bpf import wire
 from mixstack.capture import layout
 from mixstack.capture.reader import read_capture
 from mixstack.model import ChainEnd, NativeEnd, Step
-from tests.unit.capture.captures import SMALL, in_time_order, write
+from tests.unit.capture.captures import BEFORE_3_11, SMALL, Contents, write
 
 PAGE = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
 
@@ -57,8 +57,15 @@ def test_every_number_is_described(column: str, number: int, values: type[enum.I
     assert described == [(member.value, member.name) for member in values]
 
 
+def test_every_flag_of_a_stack_is_described() -> None:
+    row = next(row for row in tables("offset")[2] if row[2] == "flags")
+    described = {name: int(value) for value, name in re.findall(r"([0-9]+): ([A-Z]+)", row[3])}
+    flags = (wire.SampleFlag.PAIRED, wire.SampleFlag.SETTLED, wire.SampleFlag.COUNTED)
+    assert described == {flag.name: flag.value for flag in flags}
+
+
 def test_every_key_of_every_line_is_described(tmp_path: Path) -> None:
-    _, lines, _ = strangers_reader(tmp_path)
+    _, lines, _ = strangers_reader(tmp_path, SMALL)
     assert {name for name, _ in lines} == {name for _, name, _ in tables("type")[0]} - {"SAMPLES"}
     for name, line in lines:
         paragraph = re.search(rf"^\*\*{name}\*\*.*$", PAGE, re.MULTILINE)
@@ -74,15 +81,21 @@ def _keys(value: Any) -> set[str]:
     return set()
 
 
-def test_a_reader_written_from_the_page_agrees_with_ours(tmp_path: Path) -> None:
-    version, lines, samples = strangers_reader(tmp_path)
+@pytest.mark.parametrize(
+    "contents", [SMALL, BEFORE_3_11], ids=["segments", "frames paired with markers"]
+)
+def test_a_reader_written_from_the_page_agrees_with_ours(
+    tmp_path: Path, contents: Contents
+) -> None:
+    version, lines, samples = strangers_reader(tmp_path, contents)
     ours = read_capture(str(tmp_path / "out.data"))
     assert version == 1
     assert [line["id"] for name, line in lines if name == "MODULES"] == list(ours.modules)
     assert lines[0] == ("RECORDING", json.loads(json.dumps(vars_of(ours.recording))))
     assert lines[-1][0] == "FOOTER"
     samples.sort(key=lambda s: s["time_ns"])
-    for theirs, sample in zip(samples, in_time_order(SMALL.samples), strict=True):
+    assert len(samples) == len(contents.samples) + len(contents.records)
+    for theirs, sample in zip(samples, ours.samples(), strict=True):
         stack = sample.stack
         assert (theirs["pid"], theirs["tid"], theirs["cpu"]) == (sample.pid, sample.tid, sample.cpu)
         assert theirs["comm"] == sample.thread_name.encode("utf-8", "surrogateescape")
@@ -93,6 +106,7 @@ def test_a_reader_written_from_the_page_agrees_with_ours(tmp_path: Path) -> None
         assert theirs["sp"] == stack.stack_pointer
         assert theirs["end_pc"] == (stack.end_pc or 0)
         assert theirs["flags"] & 1 == stack.torn
+        assert (theirs["flags"] & 64 > 0) == stack.counted
         assert theirs["segments"] == [
             (
                 segment.marker,
@@ -110,11 +124,11 @@ def vars_of(value: Any) -> dict[str, Any]:
 
 
 def strangers_reader(
-    folder: Path,
+    folder: Path, contents: Contents
 ) -> tuple[int, list[tuple[str, dict[str, Any]]], list[dict[str, Any]]]:
     """Version, lines with their block's name, samples of a file; knows nothing but the page."""
     path = folder / "out.data"
-    write(path, SMALL)
+    write(path, contents)
     data = path.read_bytes()
     names = {int(kind): name for kind, name, _ in tables("type")[0]}
     magic, version, crc = struct.unpack_from("<8sII", data)
@@ -142,6 +156,57 @@ def strangers_reader(
     return version, lines, samples
 
 
+StrangersFrame = tuple[int, int, int, bool]
+StrangersSegment = tuple[int | None, list[StrangersFrame]]
+
+
+def strangers_segments(chain: list[int | StrangersFrame]) -> list[StrangersSegment]:
+    segments: list[StrangersSegment] = []
+    frames: list[StrangersFrame] = []
+    for entry in chain:
+        if isinstance(entry, int):
+            segments.append((entry, frames[::-1]))
+            frames = []
+        else:
+            frames.append(entry)
+    if frames:
+        segments.append((None, frames[::-1]))
+    return segments[::-1]
+
+
+def strangers_pairs(
+    chain: list[int | StrangersFrame], flags: int, chain_end: int
+) -> list[StrangersSegment]:
+    states: list[tuple[list[StrangersFrame], list[int]]] = []
+    for i, entry in enumerate(chain):
+        if i == 0 or (not isinstance(entry, int) and isinstance(chain[i - 1], int)):
+            states.append(([], []))
+        if isinstance(entry, int):
+            states[-1][1].append(entry)
+        else:
+            states[-1][0].append(entry)
+    innermost_first: list[StrangersSegment] = []
+    for number, (frames, markers) in enumerate(states):
+        left_over = len(frames) - len(markers)
+        if flags & 64:
+            innermost_first += [(None, [frame]) for frame in frames]
+        elif flags & 32 or number > 0:
+            innermost_first += [
+                ((markers[i] if i < len(markers) else 0) or None, [frame])
+                for i, frame in enumerate(frames)
+            ]
+        elif abs(left_over) > 1 or (len(states) == 1 and chain_end != 0):
+            innermost_first += [(None, [frame]) for frame in frames]
+        else:
+            innermost_first += [(marker, []) for marker in markers[: max(0, -left_over)]]
+            markers = markers[max(0, -left_over) :]
+            frames = frames[max(0, left_over) :]
+            innermost_first += [
+                (marker, [frame]) for marker, frame in zip(markers, frames, strict=True)
+            ]
+    return innermost_first[::-1]
+
+
 def strangers_samples(raw: bytes) -> list[dict[str, Any]]:
     fields = [name for _, _, name, _ in tables("offset")[2]]
     samples, at = [], 0
@@ -152,20 +217,17 @@ def strangers_samples(raw: bytes) -> list[dict[str, Any]]:
         at += 72
         sample["kernel"] = list(struct.unpack_from(f"<{sample['n_kernel']}Q", raw, at))[::-1]
         at += 8 * sample["n_kernel"]
-        frames: list[tuple[int, int, int, bool]] = []
-        segments: list[tuple[int | None, list[tuple[int, int, int, bool]]]] = []
+        chain: list[int | StrangersFrame] = []
         for _ in range(sample["n_chain"]):
             tagged, offset, fingerprint = struct.unpack_from("<QiI", raw, at)
             at += 16
             tag, address = tagged >> 56, tagged & (1 << 56) - 1
-            if tag == 2:
-                segments.append((address, frames[::-1]))
-                frames = []
-            else:
-                frames.append((address, fingerprint, offset, tag == 1))
-        if frames:
-            segments.append((None, frames[::-1]))
-        sample["segments"] = segments[::-1]
+            chain.append(address if tag == 2 else (address, fingerprint, offset, tag == 1))
+        sample["segments"] = (
+            strangers_pairs(chain, sample["flags"], sample["chain_end"])
+            if sample["flags"] & 16
+            else strangers_segments(chain)
+        )
         native = []
         for _ in range(sample["n_native"]):
             tagged, cfa = struct.unpack_from("<QQ", raw, at)

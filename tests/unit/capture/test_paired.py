@@ -39,7 +39,7 @@ def read(chain: str, flags: SampleFlag, end: ChainEnd = ROOT) -> RawStack:
 def _entry(word: str) -> ChainEntry:
     if word.isdecimal():
         return marker_entry(int(word))
-    return python_entry(PythonFrame(CodeKey(int.from_bytes(word.encode(), "big"), 0), 0))
+    return python_entry(PythonFrame(CodeKey(ord(word), 0), 0))
 
 
 def words(segments: tuple[Segment, ...]) -> str:
@@ -47,8 +47,7 @@ def words(segments: tuple[Segment, ...]) -> str:
 
 
 def _word(segment: Segment) -> str:
-    codes = (frame.code.address for frame in segment.frames)
-    names = (code.to_bytes((code.bit_length() + 7) // 8, "big").decode() for code in codes)
+    names = (chr(frame.code.address) for frame in segment.frames)
     return f"{'?' if segment.marker is None else segment.marker}:{','.join(names)}"
 
 

@@ -241,6 +241,8 @@ def test_a_sound_block_with_a_bad_line_is_left_out(path: Path, line: bytes) -> N
 BAD_CODES = {
     "a line table that is no base64": {"linetable": "%"},
     "a line table that is no ASCII": {"linetable": "é"},
+    "a version of two numbers": {"version": [3, 12]},
+    "a version that is no list": {"version": "3.12"},
 }
 
 

@@ -195,11 +195,11 @@ def segment_duplicated(rng: Random, raw: RawStack) -> RawStack | None:
 
 
 def marker_shifted(rng: Random, raw: RawStack) -> RawStack | None:
-    """By whole words: it may come to lie in a neighbour."""
+    """By an odd number of bytes: else it might hit another evaluator's own place."""
     if not raw.segments:
         return None
     i = rng.randrange(len(raw.segments))
-    marker = (raw.segments[i].marker or 0) + 8 * rng.choice((-60, -7, -1, 1, 7, 60))
+    marker = (raw.segments[i].marker or 0) + rng.choice((-483, -57, -9, 9, 57, 483))
     return _with_segment(raw, i, raw.segments[i]._replace(marker=marker))
 
 

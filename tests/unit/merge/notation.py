@@ -3,6 +3,7 @@
 native  `root@900 eval@800 leaf@700`: name@CFA; the last is the leaf, the others are callers.
         A suffix says how else the walk came there: `^fp`, `^signal`, `^resync` (then no pc).
 python  `760:main,load 560:key`: marker:frames; `~name` is an incomplete frame, `?:` no marker.
+        Where frames are counted, `main load key`: one frame in each segment.
 joined  `root eval* main load leaf k:read`: `*` follows a frame that is shown as an evaluator,
         `k:` precedes a kernel frame, a mark is its text with dashes, and `@name` where it has a pc.
 """
@@ -47,17 +48,19 @@ def raw_stack(
     chain_end: ChainEnd = ChainEnd.ROOT,
     end_pc: str | None = None,
     torn: bool = False,
+    counted: bool = False,
 ) -> RawStack:
     words = native.split()
     return RawStack(
         kernel=tuple(address_of(name) for name in kernel.split()),
         native=tuple(_native(word, leaf=i == len(words) - 1) for i, word in enumerate(words)),
         native_end=native_end,
-        segments=tuple(_segment(word) for word in python.split()),
+        segments=tuple(_segment("?:" + word if counted else word) for word in python.split()),
         chain_end=chain_end,
         stack_pointer=sp,
         torn=torn,
         end_pc=None if end_pc is None else address_of(end_pc),
+        counted=counted,
     )
 
 

@@ -5,32 +5,56 @@ An evaluator's marker lies 40 bytes below its CFA throughout.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mixstack.merge.splice import splice
-from mixstack.model import ChainEnd, Fit, NativeEnd
-from tests.unit.merge.notation import name_of, raw_stack, words
+from mixstack.model import ChainEnd, Fit, NativeEnd, NativeFrame
+from tests.unit.merge.notation import address_of, raw_stack, words
 
-EXACT, RESYNCED, PARTIAL = Fit.EXACT, Fit.RESYNCED, Fit.PARTIAL
+EXACT, RESYNCED, COUNTED, PARTIAL = Fit.EXACT, Fit.RESYNCED, Fit.COUNTED, Fit.PARTIAL
 TRUNCATED, GAP, CUT = "[truncated]", "[frames-missing]", "[unwinding-stopped]"
 UNPLACED, CHAIN_CUT = "[unplaced-Python-frames]", "[Python-stack-cut]"
 CHAIN_TRUNCATED = {"chain_end": ChainEnd.TRUNCATED}
 
 
 class Case(NamedTuple):
-    """`evaluators`: names of the native frames that the caller knows to be the bytecode loop."""
+    """What the caller knows of native frames, by their names.
+
+    evaluators: they are the bytecode loop. switches: they are of a library that switches C stacks.
+    """
 
     name: str
     given: dict[str, Any]
     joined: str
     fit: Fit
     evaluators: str = ""
+    switches: str = ""
 
 
 def case(
-    name: str, native: str, python: str, joined: str, fit: Fit, *, evaluators: str = "", **more: Any
+    name: str,
+    native: str,
+    python: str,
+    joined: str,
+    fit: Fit,
+    *,
+    evaluators: str = "",
+    switches: str = "",
+    **more: Any,
 ) -> Case:
-    return Case(name, {"native": native, "python": python, **more}, joined, fit, evaluators)
+    given = {"native": native, "python": python, **more}
+    return Case(name, given, joined, fit, evaluators, switches)
+
+
+def counted(
+    name: str, native: str, python: str, joined: str, fit: Fit, *, switches: str = "", **more: Any
+) -> Case:
+    """A case without markers; evaluators are the native frames whose names begin with `E`."""
+    evaluators = " ".join(w for w in re.split(r"[@^\s]\S*\s*", native) if w.startswith("E"))
+    more = {"counted": True, "evaluators": evaluators, "switches": switches, **more}
+    return case(name, native, python, joined, fit, **more)
 
 
 # Two evaluators: A runs main and load and calls C code, from which B runs key.
@@ -465,7 +489,7 @@ CASES = [
         "a segment without marker, though the chain is whole, is nothing to build on",
         "root@900 A@800 leaf@500",
         "?:f",
-        "root A* f leaf",
+        f"f {UNPLACED} root A leaf",
         PARTIAL,
         evaluators="A",
     ),
@@ -476,6 +500,271 @@ CASES = [
         f"root A* main load {UNPLACED} sort B* key leaf",
         PARTIAL,
         evaluators="A B",
+    ),
+    case(
+        "behind one thread state another one could not be found",
+        TWO,
+        "560:key",
+        f"{CHAIN_CUT} root A sort B* key leaf",
+        PARTIAL,
+        chain_end=ChainEnd.NO_THREAD_STATE,
+    ),
+    # --- before 3.11: one frame in each segment, and of some the marker was not found
+    case(
+        "not found in the middle: nothing says in which of the evaluators",
+        "root@990 A@900 B@800 C@700 leaf@500",
+        "860:a ?:b 660:c",
+        f"root A* a b {UNPLACED} B C* c leaf",
+        PARTIAL,
+        evaluators="A B C",
+    ),
+    case(
+        "two not found in the middle have one mark",
+        "root@990 A@900 B@800 C@700 D@600 leaf@500",
+        "860:a ?:b ?:c 560:d",
+        f"root A* a b c {UNPLACED} B C D* d leaf",
+        PARTIAL,
+        evaluators="A B C D",
+    ),
+    case(
+        "not found for the newest frame",
+        TWO,
+        "760:main ?:key",
+        f"root A* main key {UNPLACED} sort B leaf",
+        PARTIAL,
+        evaluators="A B",
+    ),
+    case(
+        "not found in the middle, the native stack cut: only the outer end is beyond the cut",
+        "sort@700 B@600 C@500 leaf@400",
+        "?:load 560:key ?:cmp",
+        f"load {CUT}@odd sort B* key cmp {UNPLACED} C leaf",
+        PARTIAL,
+        native_end=NativeEnd.NO_RULE,
+        end_pc="odd",
+        evaluators="B C",
+    ),
+    case(
+        "not found at the outer end, and the native stack is whole",
+        TWO,
+        "?:main ?:load 560:key",
+        f"main load {UNPLACED} root A sort B* key leaf",
+        PARTIAL,
+        evaluators="A B",
+    ),
+    case(
+        "not found at the outer end: those are beyond the cut",
+        "sort@700 B@600 leaf@500",
+        "?:main ?:load ?:run 560:key",
+        f"main load run {CUT}@odd sort B* key leaf",
+        PARTIAL,
+        native_end=NativeEnd.NO_TABLE,
+        end_pc="odd",
+    ),
+    case(
+        "not found at the outer end, the native stack truncated",
+        "sort@700 B@600 leaf@500",
+        "?:main ?:load 560:key",
+        f"main load {TRUNCATED} sort B* key leaf",
+        PARTIAL,
+        native_end=NativeEnd.TRUNCATED,
+    ),
+    case(
+        "none found of a deep recursion, and both stacks cut",
+        "work@600 leaf@500",
+        "?:f ?:f ?:f",
+        f"{TRUNCATED} f f f {TRUNCATED} work leaf",
+        PARTIAL,
+        native_end=NativeEnd.TRUNCATED,
+        **CHAIN_TRUNCATED,
+    ),
+    case(
+        "more than one not found: the chain was not cut inside a segment",
+        "sort@700 B@600 leaf@500",
+        "?:f ?:f 560:key",
+        f"{TRUNCATED} f f {CUT} sort B* key leaf",
+        PARTIAL,
+        native_end=NativeEnd.NO_RULE,
+        evaluators="sort B",
+        **CHAIN_TRUNCATED,
+    ),
+    case(
+        "more than one not found: where the chain was cut no evaluator is known by count",
+        TWO,
+        "?:f ?:f 560:key",
+        f"{TRUNCATED} f f {UNPLACED} root A sort B* key leaf",
+        PARTIAL,
+        evaluators="A B",
+        **CHAIN_TRUNCATED,
+    ),
+    case(
+        "a cut chain's outermost marker that is believed nowhere is not sought by name",
+        "root@900 A@800 sort@700 B@600 leaf@500",
+        "640:load 560:key",
+        f"{TRUNCATED} load {UNPLACED} root A sort B* key leaf",
+        PARTIAL,
+        evaluators="A B",
+        **CHAIN_TRUNCATED,
+    ),
+    case(
+        "none found, and there is no native stack",
+        "",
+        "?:main ?:load",
+        f"main load {CUT}",
+        Fit.PYTHON_ONLY,
+        native_end=NativeEnd.NO_USER_REGS,
+        sp=None,
+    ),
+    case(
+        "none found in a thread that is ending",
+        "exit@100",
+        "?:main ?:load",
+        "main load [exiting] exit",
+        PARTIAL,
+        native_end=NativeEnd.EXITING,
+    ),
+    # --- 3.8, 3.9: no marker is known, evaluators and frames are counted from the root
+    counted(
+        "counted: as many evaluators as frames",
+        "root@900 E1@800 sort@700 E2@600 leaf@500",
+        "main key",
+        "root E1* main sort E2* key leaf",
+        COUNTED,
+    ),
+    counted(
+        "counted: one evaluator more is being entered or left",
+        "root@900 E1@800 sort@700 E2@600",
+        "main",
+        "root E1* main sort E2",
+        COUNTED,
+    ),
+    counted(
+        "counted: one evaluator more, but the innermost is inside a call and must have a frame",
+        "root@900 E1@800 sort@700 E2@600 leaf@500",
+        "main",
+        f"main {UNPLACED} root E1 sort E2 leaf",
+        PARTIAL,
+    ),
+    counted(
+        "counted: two evaluators more",
+        "root@900 E1@800 E2@700 E3@600",
+        "main",
+        f"main {UNPLACED} root E1 E2 E3",
+        PARTIAL,
+    ),
+    counted(
+        "counted: an evaluator less",
+        "root@900 E1@800 sort@700 leaf@500",
+        "main key",
+        f"main key {UNPLACED} root E1 sort leaf",
+        PARTIAL,
+    ),
+    counted(
+        "counted: no evaluator is known",
+        "root@900 sort@700 leaf@500",
+        "main",
+        f"main {UNPLACED} root sort leaf",
+        PARTIAL,
+    ),
+    counted(
+        "counted: the outermost native frame is an evaluator",
+        "E1@800 leaf@500",
+        "main",
+        "E1* main leaf",
+        COUNTED,
+    ),
+    counted(
+        "counted: a thread without Python frames",
+        "root@900 work@800",
+        "",
+        "root work",
+        Fit.NATIVE_ONLY,
+    ),
+    counted(
+        "counted: the native stack is cut",
+        "E1@800 sort@700 E2@600 leaf@500",
+        "main key",
+        f"main key {UNPLACED} {CUT}@odd E1 sort E2 leaf",
+        PARTIAL,
+        native_end=NativeEnd.NO_RULE,
+        end_pc="odd",
+    ),
+    counted(
+        "counted: a frame pointer step may have passed an evaluator over",
+        "root@900 lib@850^fp E1@800 leaf@500",
+        "main",
+        f"main {UNPLACED} root lib E1 leaf",
+        PARTIAL,
+    ),
+    counted(
+        "counted: so may a restart of the walk",
+        "root@900 E1@800 sort@700^resync dead@600 leaf@500",
+        "main key",
+        f"main key {UNPLACED} root E1 ?* {GAP} dead leaf",
+        PARTIAL,
+    ),
+    counted(
+        "counted: the chain is cut",
+        "root@900 E1@800 sort@700 E2@600 leaf@500",
+        "load key",
+        f"{CHAIN_CUT} load key {UNPLACED} root E1 sort E2 leaf",
+        PARTIAL,
+        chain_end=ChainEnd.INVALID,
+    ),
+    counted(
+        "counted: there is no native stack",
+        "",
+        "main key",
+        f"main key {CUT}",
+        Fit.PYTHON_ONLY,
+        native_end=NativeEnd.NO_USER_REGS,
+        sp=None,
+    ),
+    counted(
+        "counted: a contradiction of CFAs is still one",
+        "root@990 E1@900 B@590 C@600 leaf@400",
+        "main",
+        "root E1* main B C leaf",
+        PARTIAL,
+    ),
+    counted(
+        "counted, greenlet: the evaluators of the hub run other frames",
+        "root@990 E1@900 E2@800 switch@750 E3@700 leaf@500",
+        "task",
+        "root E1 E2 switch E3* task leaf",
+        COUNTED,
+        switches="switch",
+    ),
+    counted(
+        "counted, greenlet: a greenlet begun by another one",
+        "root@990 E1@900 switch@850 E2@800 switch@750 E3@700 E4@600 leaf@500",
+        "task work",
+        "root E1 switch E2 switch E3* task E4* work leaf",
+        COUNTED,
+        switches="switch",
+    ),
+    counted(
+        "counted, greenlet: not known to switch stacks",
+        "root@990 E1@900 E2@800 switch@750 E3@700 leaf@500",
+        "task",
+        f"task {UNPLACED} root E1 E2 switch E3 leaf",
+        PARTIAL,
+    ),
+    counted(
+        "counted, greenlet: just switching: whose frames these are is not known",
+        "root@990 E1@900 switch@850 E2@800 switch@750",
+        "task",
+        f"task {UNPLACED} root E1 switch E2 switch",
+        PARTIAL,
+        switches="switch",
+    ),
+    counted(
+        "counted, greenlet: the outermost frame",
+        "switch@950 E1@900 leaf@500",
+        "task",
+        "switch E1* task leaf",
+        COUNTED,
+        switches="switch",
     ),
     # --- what does not fit is kept, marked, and never guessed
     case(
@@ -669,13 +958,15 @@ CASES = [
 
 def run(row: Case, join: Any = splice) -> tuple[str, Fit, bool, bool]:
     """The row's input through `join`, in the notation of the table."""
-    known = row.evaluators.split()
-
-    def is_evaluator(frame: Any) -> bool:
-        return frame.pc is not None and name_of(frame.pc) in known
-
-    merged = join(raw_stack(**row.given), is_evaluator) if known else join(raw_stack(**row.given))
+    known = [_among(row.evaluators), _among(row.switches)] if row.evaluators else []
+    merged = join(raw_stack(**row.given), *known[: 2 if row.switches else 1])
     return words(merged.items), merged.fit, merged.native_truncated, merged.python_truncated
+
+
+def _among(names: str) -> Callable[[NativeFrame], bool]:
+    """Whether a frame has one of these names; one that was re-synced at a marker is known, too."""
+    known = {None, *map(address_of, names.split())}
+    return lambda frame: frame.pc in known
 
 
 def expected(row: Case) -> tuple[str, Fit, bool, bool]:

@@ -64,6 +64,7 @@ class FakeNamer:
 
     asked: list[Item] = field(default_factory=list)
     generations: tuple[int, ...] = ()
+    modules: dict[str, str] = field(default_factory=dict)
 
     def generation(self, pid: int, time_ns: int) -> int:
         return sum(time_ns >= start for start in self.generations)
@@ -80,6 +81,7 @@ class FakeNamer:
             return Frame(
                 FrameKind.NATIVE,
                 name,
+                self.modules.get(name),
                 plumbing=item.evaluator or name == "run",
                 resolved=not name.startswith("?"),
             )
@@ -274,6 +276,40 @@ def test_where_the_frames_of_a_cut_chain_go(samples: list[RawStack], last: str) 
 def test_a_marker_in_another_process_proves_nothing() -> None:
     profile = build(sample(0, SHALLOW, pid=10), sample(0, DEEP, pid=11))
     assert "[unplaced Python frames]" in shown(profile, 1)[-1][0]
+
+
+# The hub runs main, and switch begins a greenlet that runs task; no marker is known (3.8, 3.9).
+PLACED = "_PyEval_EvalFrameDefault switch task leaf"
+UNPLACED = (
+    "task [unplaced Python frames] _PyEval_EvalFrameDefault switch _PyEval_EvalFrameDefault leaf"
+)
+GREENLET = raw_stack("run@900 evalA@800 switch@700 evalB@600 leaf@500", "task", counted=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "fit"),
+    [
+        ("/lib/greenlet/_greenlet.cpython-38-x86_64-linux-gnu.so", PLACED, Fit.COUNTED),
+        ("/lib/greenlet.cpython-38-x86_64-linux-gnu.so", PLACED, Fit.COUNTED),
+        ("/lib/greenlet/other.so", UNPLACED, Fit.PARTIAL),
+        (None, UNPLACED, Fit.PARTIAL),
+    ],
+    ids=["greenlet since 1.0", "before", "a folder of that name", "no module"],
+)
+def test_only_greenlet_switches_stacks(module: str | None, line: str, fit: Fit) -> None:
+    namer = FakeNamer(modules={} if module is None else {"switch": module})
+    capture = FakeCapture([sample(0, GREENLET)])
+    profile = build_profile(capture, namer, show_interpreter=False)
+    assert shown(profile) == [(line, 1)]
+    assert profile.quality.fits == {fit: 1}
+
+
+def test_who_switches_stacks_is_asked_only_where_frames_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    namer = FakeNamer()
+    build_profile(FakeCapture([sample(0, SORT)]), namer, show_interpreter=False)
+    assert len(namer.asked) == 4  # once per item: for its name
 
 
 def test_progress_is_told() -> None:

@@ -18,6 +18,9 @@ from tests.unit.merge.truth import (
     check_cut_keeps_slots,
     check_not_believed,
     check_truth,
+    counted_stack,
+    inner_frame_lost,
+    native_stack_lost,
     outer_frames_lost,
     true_stack,
 )
@@ -84,3 +87,35 @@ def test_a_frame_pointer_step_never_gets_a_marker_unasked(rng: Random) -> None:
     for item in shown:
         frame = item[0]
         assert frame not in outer or outer[frame].step is not Step.FRAME_POINTER
+
+
+@given(rng=RANDOM, entering=st.booleans())
+def test_what_can_be_counted_becomes_the_truth(rng: Random, entering: bool) -> None:
+    truth, evaluators = counted_stack(rng, entering=entering)
+    merged = splice(truth.raw, evaluators.__contains__)
+    check_truth(truth, merged)
+    check_conserved(truth.raw, merged)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [outer_frames_lost, native_stack_lost, chain_torn, inner_frame_lost],
+    ids=lambda spoil: spoil.__name__,
+)
+@given(rng=RANDOM)
+def test_what_cannot_be_counted_claims_nothing(spoil: Spoil, rng: Random) -> None:
+    truth, evaluators = counted_stack(rng, entering=False)
+    spoiled = spoil(rng, truth.raw)
+    merged = splice(spoiled, evaluators.__contains__)
+    check_conserved(spoiled, merged)
+    check_not_believed(truth, spoiled, merged)
+    assert merged.fit is not Fit.EXACT
+
+
+@given(rng=RANDOM)
+@settings(max_examples=200)
+def test_whoever_is_taken_for_an_evaluator_nothing_is_lost(rng: Random) -> None:
+    raw = counted_stack(rng, entering=False)[0].raw
+    raw = rng.choice([s for s in SPOILERS if raw.native or s is chain_torn])(rng, raw)
+    merged = splice(raw, lambda _: rng.random() < 0.5, lambda _: rng.random() < 0.2)
+    check_conserved(raw, merged)

@@ -87,6 +87,28 @@ def true_stack(rng: Random, *, resync: bool = True) -> Truth:
     return Truth(raw, tuple(items), _true_fit(raw))
 
 
+def counted_stack(rng: Random, *, entering: bool) -> tuple[Truth, set[NativeFrame]]:
+    """A legal stack without markers, and its evaluators: each runs a frame, but for a new leaf."""
+    truth = true_stack(rng, resync=False)
+    serial = iter(range(1 << 20, 1 << 21))
+    items: list[Item] = []
+    evaluators: set[NativeFrame] = set()
+    segments: list[Segment] = []
+    for item in truth.items:
+        if isinstance(item, PythonItem):
+            continue
+        items.append(item)
+        if isinstance(item, NativeItem) and item.evaluator:
+            evaluators.add(item.frame)
+            frame = _python_frame(rng, next(serial))
+            segments.append(Segment(None, (frame,)))
+            items += [] if frame.incomplete else [PythonItem(frame)]
+    if entering:
+        evaluators.add(truth.raw.native[-1])
+    raw = truth.raw._replace(segments=tuple(segments), torn=False, counted=True)
+    return Truth(raw, tuple(items), Fit.COUNTED if segments else Fit.NATIVE_ONLY), evaluators
+
+
 def _python_frame(rng: Random, serial: int) -> PythonFrame:
     return PythonFrame(CodeKey(serial, 0), rng.randint(-2, 400), incomplete=rng.random() < 0.2)
 
@@ -218,7 +240,8 @@ def check_not_believed(truth: Truth, spoiled: RawStack, merged: MergedStack) -> 
 
     One marker alone cannot show that its native frame is missing or mismeasured; two can.
     """
-    if merged.fit in (Fit.EXACT, Fit.RESYNCED) and len(spoiled.segments) > 1:
+    claims = (Fit.EXACT, Fit.RESYNCED, Fit.COUNTED)
+    if merged.fit in claims and (len(spoiled.segments) > 1 or spoiled.counted):
         true_slots = slots(truth.items)
         assert all(true_slots[code] == native for code, native in slots(merged.items).items())
     if spoiled.native_end is not NativeEnd.ROOT or spoiled.chain_end is not ChainEnd.ROOT:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from ctypes import c_uint8
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,36 @@ from tests.interpreters import SUPPORTED, Build
 
 HEADER_DIR = Path(next(iter(mixstack.bpf.__path__)))
 LAYOUT = COMPILED[3, 12]
+MADE_BY = (3, 12, 1)
+# A build without the GIL: an object's head has 32 bytes, and a str's state other bits.
+FREE_THREADED = replace(
+    LAYOUT,
+    object_type=24,
+    var_size=32,
+    bytes_data=48,
+    string_length=32,
+    string_state=48,
+    string_kind_shift=8,
+    string_ascii_data=56,
+    string_compact_data=72,
+    code_size=216,
+    **{
+        name: getattr(LAYOUT, name) + 16
+        for name in (
+            "code_flags",
+            "code_first_line",
+            "code_filename",
+            "code_name",
+            "code_qualname",
+            "code_linetable",
+            "code_version",
+        )
+    },
+)
+LAYOUTS = {".".join(map(str, minor)): layout for minor, layout in COMPILED.items()} | {
+    "free-threaded": FREE_THREADED,
+    "free-threaded, without versions": replace(FREE_THREADED, code_version=None),
+}
 CODE, NAME, QUALNAME, FILENAME, TABLE = 0x1000, 0x2000, 0x3000, 0x4000, 0x8000
 FIRST_LINE, FLAGS, VERSION = 42, 3, 77
 
@@ -92,7 +123,7 @@ class Memory:
 
 def string_object(text: str, layout: Layout, *, compact: bool = True) -> bytes:
     kind, data = stored(text)
-    state = kind << 2 | compact << 5 | text.isascii() << 6
+    state = (kind | compact << 3 | text.isascii() << 4) << layout.string_kind_shift | 1
     head = bytearray(layout.string_compact_data)
     head[layout.string_length : layout.string_length + 8] = len(text).to_bytes(8, "little")
     head[layout.string_state : layout.string_state + 4] = state.to_bytes(4, "little")
@@ -100,12 +131,18 @@ def string_object(text: str, layout: Layout, *, compact: bool = True) -> bytes:
     return (bytes(head[:start]) + data).ljust(layout.string_compact_data, b"\0")
 
 
+def bytes_object(data: bytes, layout: Layout) -> bytes:
+    head = bytearray(layout.bytes_data)
+    head[layout.var_size : layout.var_size + 8] = len(data).to_bytes(8, "little")
+    return bytes(head) + data
+
+
 def code_object(layout: Layout) -> bytes:
     image = bytearray(layout.code_size)
     for at, value, size in (
-        (16, 9, 8),
-        (layout.code_name, NAME, 8),
+        (layout.var_size, 9, 8),
         (layout.code_qualname, QUALNAME, 8),
+        (layout.code_name, NAME, 8),
         (layout.code_filename, FILENAME, 8),
         (layout.code_linetable, TABLE, 8),
         (layout.code_first_line, FIRST_LINE, 4),
@@ -125,7 +162,7 @@ def memory(name: str, qualname: str, filename: str, table: bytes) -> Memory:
             NAME: string_object(name, LAYOUT),
             QUALNAME: string_object(qualname, LAYOUT),
             FILENAME: string_object(filename, LAYOUT),
-            TABLE: bytes(16) + len(table).to_bytes(8, "little") + bytes(8) + table,
+            TABLE: bytes_object(table, LAYOUT),
         }
     )
 
@@ -155,9 +192,9 @@ LONG = "very/long/" * 60 + "app.py"
 def test_a_name_that_arrived_whole(name: str) -> None:
     raw = record(string(name), string("C." + name[:20]), string("app.py"), b"\x80\x01\x02")
     expected = Code(
-        7, CodeKey(CODE, 0), name, "C." + name[:20], "app.py", FIRST_LINE, b"\x80\x01\x02"
+        7, CodeKey(CODE, 0), name, "C." + name[:20], "app.py", FIRST_LINE, b"\x80\x01\x02", MADE_BY
     )
-    assert decode_code(raw, LAYOUT, NOTHING) == expected
+    assert decode_code(raw, LAYOUT, NOTHING, MADE_BY) == expected
 
 
 texts = st.text(st.characters(exclude_categories=()), max_size=40)
@@ -166,8 +203,8 @@ texts = st.text(st.characters(exclude_categories=()), max_size=40)
 @given(name=texts, qualname=texts, filename=texts, table=st.binary(max_size=40))
 def test_round_trip(name: str, qualname: str, filename: str, table: bytes) -> None:
     raw = record(string(name), string(qualname), string(filename), table)
-    expected = Code(7, CodeKey(CODE, 0), name, qualname, filename, FIRST_LINE, table)
-    assert decode_code(raw, LAYOUT, NOTHING) == expected
+    expected = Code(7, CodeKey(CODE, 0), name, qualname, filename, FIRST_LINE, table, MADE_BY)
+    assert decode_code(raw, LAYOUT, NOTHING, MADE_BY) == expected
 
 
 # --- what is read from the process ------------------------------------------------------------
@@ -186,27 +223,28 @@ def test_round_trip(name: str, qualname: str, filename: str, table: bytes) -> No
 def test_what_is_missing_is_read(sent: tuple[CodeString, ...], table_length: int | None) -> None:
     table = bytes(range(200)) * 100
     raw = record(*sent, b"\x00\x01", table_length=table_length, print_=PRINT)
-    code = decode_code(raw, LAYOUT, memory("f", "C.f", LONG, table))
+    code = decode_code(raw, LAYOUT, memory("f", "C.f", LONG, table), MADE_BY)
     expected_table = table if table_length == 20_000 else b"\x00\x01"
-    assert code == Code(7, CodeKey(CODE, PRINT), "f", "C.f", LONG, FIRST_LINE, expected_table)
+    assert code == Code(
+        7, CodeKey(CODE, PRINT), "f", "C.f", LONG, FIRST_LINE, expected_table, MADE_BY
+    )
 
 
 @pytest.mark.parametrize("text", ["f", "größe", "расчёт", "𝔘", "\udce9Ā", ""])
-@pytest.mark.parametrize("minor", sorted(COMPILED))
-def test_strings_of_every_width_are_read(text: str, minor: tuple[int, int]) -> None:
-    layout = COMPILED[minor]
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_strings_and_tables_of_every_layout_are_read(text: str, layout: Layout) -> None:
+    table = bytes(range(200))
+    names = (NAME,) if layout.code_qualname is None else (NAME, QUALNAME)
     process = Memory(
-        {
-            CODE: code_object(layout),
-            NAME: string_object(text, layout),
-            QUALNAME: string_object(text, layout),
-            FILENAME: string_object(text, layout),
-        }
+        {at: string_object(text, layout) for at in (*names, FILENAME)}
+        | {CODE: code_object(layout), TABLE: bytes_object(table, layout)}
     )
     print_ = fingerprint(code_object(layout), layout, process)
-    code = decode_code(record(*(UNREADABLE,) * 3, print_=print_), layout, process)
+    raw = record(*(UNREADABLE,) * 3, table_length=len(table), print_=print_)
+    code = decode_code(raw, layout, process, MADE_BY)
     assert code is not None
     assert (code.name, code.qualname, code.filename) == (text, text, text)
+    assert code.linetable == table
 
 
 @pytest.mark.parametrize(
@@ -216,22 +254,30 @@ def test_a_name_that_is_no_text_is_read_again(kind: int, data: bytes) -> None:
     broken = CodeString(length=1, kind=kind, bytes=len(data))
     broken.data[: len(data)] = data
     raw = record(broken, string("C.f"), string("app.py"), print_=PRINT)
-    assert decode_code(raw, LAYOUT, NOTHING) is None
-    code = decode_code(raw, LAYOUT, memory("f", "?", "?", b""))
+    assert decode_code(raw, LAYOUT, NOTHING, MADE_BY) is None
+    code = decode_code(raw, LAYOUT, memory("f", "?", "?", b""), MADE_BY)
     assert code is not None
     assert (code.name, code.qualname) == ("f", "C.f")
 
 
 def test_a_qualname_that_cannot_be_read_is_the_name() -> None:
     raw = record(string("f"), UNREADABLE, string("app.py"))
-    code = decode_code(raw, LAYOUT, NOTHING)
+    code = decode_code(raw, LAYOUT, NOTHING, MADE_BY)
     assert code is not None
     assert code.qualname == "f"
 
 
+@pytest.mark.parametrize("version", [(3, 8, 18), (3, 15, 0), None])
+def test_a_code_says_which_interpreter_made_it(version: tuple[int, int, int] | None) -> None:
+    raw = record(string("f"), string("f"), string("app.py"))
+    code = decode_code(raw, LAYOUT, NOTHING, version)
+    assert code is not None
+    assert code.version == version
+
+
 def test_a_cut_table_of_a_process_that_is_gone_is_unknown() -> None:
     raw = record(string("f"), string("f"), string("app.py"), b"\x00", table_length=9999)
-    code = decode_code(raw, LAYOUT, NOTHING)
+    code = decode_code(raw, LAYOUT, NOTHING, MADE_BY)
     assert code is not None
     assert code.linetable is None
 
@@ -274,7 +320,7 @@ def replaced(address: int, data: bytes) -> Memory:
 )
 def test_without_names_there_is_no_code(process: Memory, print_: int) -> None:
     raw = record(UNREADABLE, string("f"), UNREADABLE, print_=print_)
-    assert decode_code(raw, LAYOUT, process) is None
+    assert decode_code(raw, LAYOUT, process, MADE_BY) is None
 
 
 wire_strings = st.builds(
@@ -299,7 +345,7 @@ def test_records_of_any_bytes_never_raise(data: st.DataObject) -> None:
         answer = data.draw(answers)
         return None if answer is None else answer.ljust(wanted, b"\xdc")[:wanted]
 
-    decode_code(raw, LAYOUT, read)
+    decode_code(raw, LAYOUT, read, MADE_BY)
 
 
 # --- the fingerprint --------------------------------------------------------------------------
@@ -380,10 +426,11 @@ def test_the_fingerprint_is_the_probes(tmp_path: Path) -> None:
     subprocess.run([compiler, "-w", f"-I{HEADER_DIR}", source, "-o", program], check=True)
     chance = random.Random(3)
     cases = []
-    for layout in COMPILED.values():
+    for layout in LAYOUTS.values():
+        qualname = layout.code_name if layout.code_qualname is None else layout.code_qualname
         for number in range(100):
             image = bytearray(chance.randbytes(256))
-            for at, address in ((layout.code_qualname, QUALNAME), (layout.code_filename, FILENAME)):
+            for at, address in ((qualname, QUALNAME), (layout.code_filename, FILENAME)):
                 image[at : at + 8] = address.to_bytes(8, "little")
             if layout.code_version is not None and number % 2:
                 image[layout.code_version : layout.code_version + 4] = bytes(4)
@@ -409,12 +456,17 @@ def code(name, filename, lines):
     source = "def f():\\n" + " x = 1\\n" * lines
     made = {}
     exec(compile(source, filename, "exec"), made)
-    return made["f"].__code__.replace(co_name=name, co_qualname="outer.<locals>." + name)
+    code = made["f"].__code__.replace(co_name=name)
+    if hasattr(code, "co_qualname"):
+        return code.replace(co_qualname="outer.<locals>." + name)
+    return code
 kept = [code(*arguments) for arguments in
         [("f", "app.py", 3), ("gr\\xf6\\xdfe", "\\u0444.py", 3), ("\\U0001d518", "x" * 600, 4000),
          ("y" * 300, "\\udce9\\u0444.py", 1)]]
-print(json.dumps([[id(c), c.co_name, c.co_qualname, c.co_filename, c.co_firstlineno,
-                   c.co_linetable.hex()] for c in kept]), flush=True)
+def table(c):
+    return c.co_linetable if hasattr(c, "co_linetable") else c.co_lnotab
+print(json.dumps([[id(c), c.co_name, getattr(c, "co_qualname", c.co_name), c.co_filename,
+                   c.co_firstlineno, table(c).hex()] for c in kept]), flush=True)
 sys.stdin.read()
 """
 
@@ -436,7 +488,7 @@ def test_objects_of_a_real_interpreter_are_read(build: Build) -> None:
                 first_line=first_line,
                 linetable_length=len(table) // 2,
             )
-            assert decode_code(bytes(head), found.layout, process.read) == Code(
+            assert decode_code(bytes(head), found.layout, process.read, found.version) == Code(
                 child.pid,
                 CodeKey(address, print_),
                 name,
@@ -444,4 +496,5 @@ def test_objects_of_a_real_interpreter_are_read(build: Build) -> None:
                 filename,
                 first_line,
                 bytes.fromhex(table),
+                found.version,
             )

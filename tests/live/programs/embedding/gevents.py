@@ -4,10 +4,10 @@ begin = ( mark:cut )? c:* c:*greenlet::UserGreenlet::inner_bootstrap* c:*
 gevent = ( py:gevent/*.py:* c:* )+
 job = py:job ( c:builtin_sorted ( c:list_sort* )+ py:key )? ( py:spend | gevent )?
 whose = ( py:<module> py:work )? ( py:job ( py:key )? )? ( py:gevent/*.py:* )*
-moving = mark:chain_cut whose ( mark:unplaced )? | whose mark:unplaced
+moving = mark:chain_cut whose
 stack = root py:work c:* ( gevent )?
       | begin ( job | gevent )?
-      | ( mark:cut )? c:* ( moving ) ( mark:cut )? c:* c:@_greenlet* c:*
+      | ( mark:cut )? c:* moving ( mark:cut )? c:* c:@_greenlet* c:*
 """
 
 import gevent

@@ -9,11 +9,11 @@ first = root ( py:nest c:builtin_sorted ( c:list_sort* )+ )* ( py:nest )? py:sta
 second = begin py:ping
 third = begin py:pong c:builtin_sorted ( c:list_sort* )+ py:key
 whose = py:ping | py:pong py:key | ( py:<module> )? ( py:nest )+ py:start
-moving = mark:chain_cut ( whose ) ( mark:unplaced )? | ( whose ) mark:unplaced
+moving = mark:chain_cut ( whose )
 stack = first ( c:@_greenlet* )*
       | ( mark:cut )? c:* second ( py:spend )? ( c:@_greenlet* )*
       | ( mark:cut )? c:* third ( py:spend )? ( c:@_greenlet* )*
-      | ( mark:cut )? c:* ( moving ) ( mark:cut )? c:* c:@_greenlet* c:*
+      | ( mark:cut )? c:* moving ( mark:cut )? c:* c:@_greenlet* c:*
 """
 
 import greenlet

@@ -2,7 +2,7 @@
 
 call = ( py:concurrent/interpreters/__init__.py:* )*
 run = call ( c:@_interp*,@_xxsub*,interp_*,_interp_*,_run* )+
-stack = root py:work run py:<string>:<module> py:<string>:spend
+stack = root py:work run py:<string>:<module>,<script>:<module> py:<string>:spend,<script>:spend
 """
 
 try:
