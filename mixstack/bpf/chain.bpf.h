@@ -128,15 +128,17 @@ INLINE int end_segment(struct ms_state *s, struct ms_sample_buffer *sample, ms_u
 
 	if (l->chain_kind == MS_CHAIN_KIND_CFRAME ||
 	    (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->trust != TRUST_PROVEN)) {
-		/* Only the thread state's own record has no frame. A null frame that left-over memory
-		 * leads to would end the chain just so. */
-		if (s->trust == TRUST_NEWEST && !previous && s->outer_cframe != s->root_cframe)
-			return WALK_TORN;
 		if (s->outer_cframe &&
 		    read_cframe(l, s->outer_cframe, &outer_frame, &outer_previous))
 			return s->trust == TRUST_NEWEST ? WALK_TORN
 							: end_chain(sample, MS_CHAIN_READ_FAULT);
 		if (outer_frame != previous)
+			return WALK_TORN;
+		/* Only the thread state's own record has no frame, and the one before it that greenlet
+		 * makes for a new C stack. A null frame that left-over memory leads to would end the
+		 * chain just so. */
+		if (s->trust == TRUST_NEWEST && !previous && s->outer_cframe != s->root_cframe &&
+		    outer_previous != s->root_cframe)
 			return WALK_TORN;
 		if (l->chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && s->trust == TRUST_NEWEST)
 			learn_cframe(s, marker);

@@ -45,7 +45,7 @@ INLINE int frame_step(struct ms_state *s, struct ms_sample_buffer *sample)
 {
 	const struct ms_layout *l = &s->process.layout;
 	ms_u64 frame = s->frame, code;
-	ms_u32 print, at;
+	ms_u32 print;
 	ms_s32 offset;
 
 	if (!frame)
@@ -73,12 +73,9 @@ INLINE int frame_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	append(s, sample, code & MS_ADDRESS_MASK, ((ms_u64)print << 32) | (ms_u32)offset);
 	sample->head.n_chain++;
 	note_code(s, sample->head.pid, code, print);
-	at = s->n_frames;
-	s->n_frames = at + 1;
-	if (!has_cframes(s) && at < MAX_MARKERS) {
-		s->locals[at & (MAX_MARKERS - 1)] = frame + l->frame_locals;
-		s->n_locals = at + 1;
-	}
+	if (s->n_locals + s->n_frames < MAX_MARKERS)
+		s->locals[(s->n_locals + s->n_frames) & (MAX_MARKERS - 1)] = frame + l->frame_locals;
+	s->n_frames++;
 	return WALK_ON;
 }
 
@@ -103,13 +100,15 @@ INLINE int cframe_step(struct ms_state *s, struct ms_sample_buffer *sample)
 /* Room for the frames' markers, which are found after the native walk. */
 INLINE int slot_step(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	if (s->n_paired >= s->n_frames || s->n_paired >= MAX_MARKERS || sample->head.n_chain >= MAX_CHAIN)
+	ms_u32 at = s->n_locals;
+
+	if (s->n_paired >= s->n_frames || at >= MAX_MARKERS || sample->head.n_chain >= MAX_CHAIN)
 		return WALK_DONE;
-	if (s->n_paired == 0)
-		s->locals_at = s->used;
+	s->local_words[at & (MAX_MARKERS - 1)] = s->used;
 	append(s, sample, (ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT, 0);
 	sample->head.n_chain++;
 	s->n_paired++;
+	s->n_locals = at + 1;
 	return WALK_ON;
 }
 
@@ -131,7 +130,6 @@ INLINE int start_frames(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (has_cframes(s))
 		return WALK_ON;
 	sample->head.flags |= MS_SAMPLE_SETTLED;
-	s->n_locals = 0;
 	return WALK_ON;
 }
 
@@ -187,7 +185,7 @@ INLINE void match_frame(struct ms_state *s, struct ms_sample_buffer *sample, ms_
 	next += FRESH(s->matched);
 	if (FRESH(s->matched) == MISSED_MAX || next >= s->n_locals)
 		return;
-	sample->words[(s->locals_at + 2 * next) & (RECORD_WORDS - 1)] =
+	sample->words[s->local_words[next & (MAX_MARKERS - 1)] & (RECORD_WORDS - 1)] =
 		(at & MS_ADDRESS_MASK) | ((ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT);
 	FRESH(s->next_local) = next + 1;
 }

@@ -53,6 +53,7 @@ INLINE void start_native(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->step = MS_STEP_LEAF;
 	s->next_marker = 0;
 	s->dirty = 0;
+	s->proof = 0;
 	s->used -= 2 * sample->head.n_native;
 	sample->head.n_native = 0;
 	sample->head.end_pc = 0;
@@ -90,6 +91,8 @@ INLINE int read_thread_state(struct ms_state *s, struct ms_sample_buffer *sample
 		return end_chain(sample, MS_CHAIN_READ_FAULT);
 	if (field64(s->tstate_bytes, s->process.layout.tstate_thread_id) != s->fsbase)
 		return end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
+	if (sample->head.n_chain)
+		sample->head.flags |= MS_SAMPLE_SEVERAL;
 	return WALK_ON;
 }
 
@@ -272,7 +275,8 @@ int walk_native(struct bpf_perf_event_data *ctx)
 	if (!s || !sample)
 		return 0;
 	FRESH(s->walking) = sample->head.sp != 0; /* no user registers: native_end says so */
-	NO_UNROLL for (int i = 0; i < NATIVE_PER_CALL; i++) {
+	/* 64 bits: kept on the stack, a shorter number is not one to the verifier. */
+	NO_UNROLL for (ms_u64 i = 0; i < NATIVE_PER_CALL; i++) {
 		if (!FRESH(s->walking))
 			break;
 		FRESH(s->walking) = native_step(s, sample) == WALK_ON;

@@ -71,7 +71,8 @@ enum ms_sample_flag {
 	MS_SAMPLE_NO_TABLE = 8,    /* the table of the mapping at end_pc is missing: read it next */
 	MS_SAMPLE_PAIRED = 16,     /* before 3.11: of each thread state its frames, then their markers */
 	MS_SAMPLE_SETTLED = 32,    /* the newest frame and the newest marker belong together */
-	MS_SAMPLE_COUNTED = 64     /* 3.8, 3.9: where an evaluator names its frame is not known (yet) */
+	MS_SAMPLE_COUNTED = 64,    /* 3.8, 3.9: where an evaluator names its frame is not known (yet) */
+	MS_SAMPLE_SEVERAL = 128    /* the chains of several thread states, which may be interleaved */
 };
 
 /* A sample: this head, then n_kernel x u64, then n_chain x ms_python, then n_native x ms_native;

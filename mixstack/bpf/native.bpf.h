@@ -113,9 +113,10 @@ INLINE int follow_row(struct ms_state *s, struct ms_unwound *to, ms_u64 row)
 /* Does a call instruction end at `pc`? (Intel SDM: E8 rel32, and FF /2 with its addressing forms.) */
 INLINE int after_call(ms_u64 pc)
 {
-	ms_u8 b[8];
+	ms_u8 b[8] = {};
 
-	if (bpf_probe_read_user(b, 8, pc - 8))
+	/* The first call of a mapping (the first trampoline of an arena) has nothing readable before it. */
+	if (bpf_probe_read_user(b, 8, pc - 8) && bpf_probe_read_user(&b[6], 2, pc - 2))
 		return 0;
 	return b[3] == 0xe8 || (b[6] == 0xff && (b[7] & 0x38) == 0x10) ||
 	       (b[5] == 0xff && (b[6] & 0x38) == 0x10) || (b[4] == 0xff && (b[5] & 0x38) == 0x10) ||
@@ -200,8 +201,39 @@ INLINE void go_to(struct ms_state *s, const struct ms_unwound *to)
 	s->step = to->step;
 }
 
-/* The walk died at s->ip: restart at the next marker, or cut here. */
-INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 why)
+/* Leave a frame by its frame pointer, on trial: if it was one, the next frame is the marker's. (So it is
+ * with the JIT code of 3.15: an evaluator calls it, and it keeps the frame pointer of its entry.) */
+INLINE int try_frame_pointer(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 marker, ms_u64 proof,
+			     ms_u8 why)
+{
+	if (!step_frame_pointer(s, &s->to, marker))
+		return 0;
+	s->proof = proof;
+	s->tried_ip = s->ip;
+	s->tried_sp = s->sp;
+	s->tried_bp = s->bp;
+	s->tried_step = s->step;
+	s->tried_why = why;
+	append_native(s, sample, s->ip, s->step, s->to.cfa);
+	go_to(s, &s->to);
+	return 1;
+}
+
+/* It was none: back to that frame. Returns why the walk died there. */
+INLINE ms_u8 take_back(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	s->proof = 0;
+	s->ip = s->tried_ip;
+	s->sp = s->tried_sp;
+	s->bp = s->tried_bp;
+	s->step = s->tried_step;
+	s->used -= 2;
+	sample->head.n_native--;
+	return s->tried_why;
+}
+
+/* The walk died at s->ip: restart at the next marker, or cut here. `tried`: not by frame pointer. */
+INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 why, int tried)
 {
 	ms_u32 next = FRESH(s->next_marker), slot = s->process.slot;
 	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
@@ -232,6 +264,8 @@ INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 wh
 	if (why == MS_NATIVE_NO_TABLE)
 		sample->head.flags |= MS_SAMPLE_NO_TABLE;
 	if (marker > s->sp && learned && learned->cfa_from_marker) {
+		if (!tried && try_frame_pointer(s, sample, marker, marker + learned->cfa_from_marker, why))
+			return WALK_ON;
 		to->cfa = marker + learned->cfa_from_marker;
 		to->bp_offset = learned->rbp_from_cfa;
 		if (read_caller(s, to) == MS_NATIVE_ROOT && after_call(to->ip)) {
@@ -274,7 +308,7 @@ INLINE int leave_frame(struct ms_state *s, struct ms_sample_buffer *sample, int 
 INLINE int native_step(struct ms_state *s, struct ms_sample_buffer *sample)
 {
 	struct ms_unwound *to = &s->to;
-	int root = 0;
+	int root = 0, tried = 0;
 
 	if (sample->head.n_native >= MAX_NATIVE) {
 		sample->head.native_end = MS_NATIVE_TRUNCATED;
@@ -282,6 +316,13 @@ INLINE int native_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	}
 	FRESH(s->failure) = leave_frame(s, sample, &root);
 	FORGET();
+	if (s->proof && FRESH(s->failure) == MS_NATIVE_ROOT && !root && to->cfa == s->proof)
+		s->proof = 0;
+	if (s->proof) {
+		FRESH(s->failure) = take_back(s, sample);
+		tried = 1;
+		root = 0;
+	}
 	if (root) {
 		append_native(s, sample, s->ip, s->step, s->sp + 8);
 		sample->head.native_end = MS_NATIVE_ROOT;
@@ -293,7 +334,7 @@ INLINE int native_step(struct ms_state *s, struct ms_sample_buffer *sample)
 		return WALK_DONE;
 	}
 	if (FRESH(s->failure) != MS_NATIVE_ROOT)
-		return recover(s, sample, FRESH(s->failure));
+		return recover(s, sample, FRESH(s->failure), tried);
 	if (s->search == SEARCH_ON && !s->outer_cfa && s->step != MS_STEP_LEAF &&
 	    s->ip - s->process.evaluator_start < s->process.evaluator_end - s->process.evaluator_start)
 		s->outer_cfa = to->cfa;

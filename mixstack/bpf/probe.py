@@ -94,6 +94,10 @@ class Probe:
         """Sample this process from now on, with these tables; replaces an earlier entry at once."""
         self._object.update("ms_processes", pid, entry)
 
+    def teach(self, slot: int, learned: wire.Learned) -> None:
+        """Say beforehand what the probe would learn of a process' evaluator."""
+        self._object.update("ms_learned_of", slot, learned)
+
     def remove_process(self, pid: int) -> None:
         self._object.delete("ms_processes", pid)
 

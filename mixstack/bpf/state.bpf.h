@@ -97,8 +97,8 @@ struct ms_state {
 
 	/* 3.8, 3.9: the evaluators' frames are looked for on the C stack */
 	ms_u64 locals[MAX_MARKERS]; /* what each evaluator keeps: the address of its frame's variables */
+	ms_u32 local_words[MAX_MARKERS]; /* words of the sample where the markers of these frames are */
 	ms_u32 n_locals, next_local;
-	ms_u32 locals_at; /* word of the sample where the markers of these frames begin */
 	ms_u32 next_native;
 	ms_u32 learned_at, learning; /* the native frame that was learned from, and how many were */
 	ms_u32 slot; /* where it keeps it: CFA - 8 * slot; 0: not known yet */
@@ -132,6 +132,11 @@ struct ms_state {
 	ms_u32 in_system_call;
 	ms_u32 new_thread; /* it returns from the clone that made it */
 	ms_u32 failure;   /* enum ms_native_end: why a frame could not be left */
+	/* a frame that was left by a frame pointer, on trial */
+	ms_u64 proof; /* the next frame's CFA if it was one; 0: nothing is on trial */
+	ms_u64 tried_ip, tried_sp, tried_bp;
+	ms_u32 tried_step;
+	ms_u32 tried_why; /* enum ms_native_end: why it was not left by a row */
 	struct ms_unwound to;
 	struct ms_mapping mapping; /* of the last frame: mostly the next one's too */
 	ms_u64 markers[MAX_MARKERS];

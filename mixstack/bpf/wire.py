@@ -54,6 +54,7 @@ class SampleFlag(enum.IntFlag):
     PAIRED = 16
     SETTLED = 32
     COUNTED = 64
+    SEVERAL = 128
 
 
 class RowKind(enum.IntEnum):

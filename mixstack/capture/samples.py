@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import zip_longest
+from operator import itemgetter
 
 from mixstack.bpf.wire import ADDRESS_MASK, TAG_SHIFT, EntryKind, Record, SampleFlag
 from mixstack.capture.layout import Malformed
@@ -43,7 +44,8 @@ _TORN = int(SampleFlag.TORN)
 _PAIRED = int(SampleFlag.PAIRED)
 _SETTLED = int(SampleFlag.SETTLED)
 _COUNTED = int(SampleFlag.COUNTED)
-_OF_STACK = _TORN | _PAIRED | _SETTLED | _COUNTED
+_SEVERAL = int(SampleFlag.SEVERAL)
+_OF_STACK = _TORN | _PAIRED | _SETTLED | _COUNTED | _SEVERAL
 _WHOLE = 1 << 8  # our own: the paired list has all frames and all markers
 _FRAME, _INCOMPLETE, _MARKER = (int(kind) for kind in EntryKind)
 _STEPS = tuple(Step)
@@ -194,13 +196,15 @@ class _Stacks:
         found = self._segments.get((part, flags))
         if found is None:
             entries = map(self._chain_entries.__getitem__, _pairs_outermost_first(part))
-            segments: Iterator[Segment]
+            segments: Iterable[Segment]
             if flags & _COUNTED:
                 segments = (Segment(None, (e,)) for e in entries if not isinstance(e, int))
             elif flags & _PAIRED:
                 segments = _paired(entries, bool(flags & _SETTLED), bool(flags & _WHOLE))
             else:
                 segments = _segments(entries)
+            if flags & _SEVERAL:
+                segments = _by_address(segments)
             found = self._segments[part, flags] = tuple(segments)
         return found
 
@@ -229,6 +233,19 @@ def _segments(entries: Iterator[PythonFrame | int]) -> Iterator[Segment]:
         marker = entry
     if marker is not None or frames:
         yield Segment(marker, tuple(frames))
+
+
+def _by_address(segments: Iterable[Segment]) -> list[Segment]:
+    """The segments of several thread states, which call each other in any order, outermost first.
+
+    Their markers are addresses on one stack. Where one is unknown, the order stays as it was sent.
+    """
+    marked = [(segment.marker, segment) for segment in segments]
+    known = [(marker, segment) for marker, segment in marked if marker is not None]
+    if len(known) == len(marked):
+        known.sort(key=itemgetter(0), reverse=True)
+        return [segment for _, segment in known]
+    return [segment for _, segment in marked]
 
 
 def _paired(entries: Iterator[PythonFrame | int], settled: bool, whole: bool) -> Iterator[Segment]:

@@ -11,7 +11,8 @@ root, and only where both stacks are whole and the numbers fit.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from mixstack.model import (
@@ -62,10 +63,14 @@ class _Extents(NamedTuple):
 
 
 class _Placing(NamedTuple):
-    """Where segments go, by index: `slots` in a native frame, `beyond` outside the native cut."""
+    """Where segments go, by index: `slots` in a native frame, `beyond` outside the native cut.
+
+    counted: those of `slots` that no address speaks for.
+    """
 
     slots: dict[int, int]
     beyond: set[int]
+    counted: frozenset[int] = frozenset()
 
 
 def splice(
@@ -196,7 +201,36 @@ def _place(stack: RawStack, extents: _Extents, is_evaluator: IsEvaluator) -> _Pl
         slot = _innermost_evaluator(native[: slots.get(1, len(native))], is_evaluator)
         if slot is not None:
             slots[0] = slot
-    return _Placing(slots, beyond)
+    if not _whole_chain(stack):
+        return _Placing(slots, beyond)
+    filled = dict(_between(stack, slots, beyond, is_evaluator))
+    return _Placing({**slots, **filled}, beyond, frozenset(filled))
+
+
+def _between(
+    stack: RawStack, slots: dict[int, int], beyond: set[int], is_evaluator: IsEvaluator
+) -> Iterator[tuple[int, int]]:
+    """Segments without a marker (3.8, 3.9), where their neighbours leave them just enough evaluators.
+
+    An evaluator that tells a trace function of its call has not noted its frame yet.
+    """
+    segments, native = stack.segments, stack.native
+    unmarked = [j for j, segment in enumerate(segments) if segment.marker is None]
+    for _, group in groupby(enumerate(unmarked), lambda pair: pair[1] - pair[0]):
+        run = [j for _, j in group]
+        outer = slots.get(run[0] - 1) if run[0] else -1
+        inner = slots.get(run[-1] + 1) if run[-1] + 1 < len(segments) else len(native)
+        if outer is None or inner is None or not beyond.isdisjoint(run):
+            continue
+        if outer < 0 and stack.native_end is not NativeEnd.ROOT:
+            continue
+        free = range(outer + 1, inner)
+        # A step that skips frames leads out of the frame that it is noted at, or of the one before.
+        if any(native[i].step in _SKIPPING for i in range(max(outer, 0), inner)):
+            continue
+        evaluators = [i for i in free if is_evaluator(native[i])]
+        if len(evaluators) == len(run):
+            yield from zip(run, evaluators, strict=True)
 
 
 def _unmarked(segments: Sequence[Segment]) -> int:
@@ -236,7 +270,8 @@ def _count(stack: RawStack, is_evaluator: IsEvaluator, switches_stacks: Switches
     left_over = evaluators[len(segments) :]
     if len(evaluators) < len(segments) or left_over not in ([], [len(native) - 1]):
         return _Placing({}, set())
-    return _Placing(dict(enumerate(evaluators[: len(segments)])), set())
+    slots = dict(enumerate(evaluators[: len(segments)]))
+    return _Placing(slots, set(), frozenset(slots))
 
 
 def _innermost_evaluator(native: Sequence[NativeFrame], is_evaluator: IsEvaluator) -> int | None:
@@ -336,6 +371,6 @@ def _fit(
         return Fit.PARTIAL
     if not stack.segments:
         return Fit.NATIVE_ONLY
-    if stack.counted:
+    if placing.counted:
         return Fit.COUNTED
     return Fit.RESYNCED if resynced else Fit.EXACT

@@ -23,10 +23,13 @@ from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
 from mixstack.target.thread_states import has_several_interpreters
+from mixstack.unwind.marker_span import PROLOGUE_SIZE, find_marker_span
+from mixstack.unwind.rows import find_row
 
 MAPPINGS_MAX: Final = 4096  # per process; the probe holds two generations of them
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
+_SHIM_KINDS: Final = (wire.ChainKind.CFRAME_SHIM, wire.ChainKind.SHIM)
 _GAP_WORTH_SAYING_S: Final = 0.1
 _ENTRY: Final = ctypes.sizeof(wire.MappingEntry)
 _U64: Final = (1 << 64) - 1
@@ -113,11 +116,12 @@ class Follower:
     def _watch_interpreters(self) -> None:
         """A thread has a thread state in each interpreter that it entered: look at them all."""
         found = self._interpreter
-        if found is None or self._entry.several:
-            return
-        if has_several_interpreters(self.process.read, found.interp_head, found.layout):
+        if found is not None and not self._entry.several and self._has_several(found):
             self._entry.several = 1
             self._probe.set_process(self.process.pid, self._entry)
+
+    def _has_several(self, found: FoundInterpreter) -> bool:
+        return has_several_interpreters(self.process.read, found.interp_head, found.layout)
 
     @property
     def busy(self) -> bool:
@@ -213,10 +217,12 @@ class Follower:
             if self._interpreter is None and (found.final or not self.settling):
                 self._record(Process(pid, command, None, found.reason))
             return
-        self._interpreter = found
+        before, self._interpreter = self._interpreter, found
         loaded = self._registry.find(self.process, found.module_map)
         if loaded is None:
             return
+        if before is None:
+            self._teach(found, loaded)
         interpreter = Interpreter(found.version, loaded.module.id, found.evaluator)
         self._record(Process(pid, command, interpreter, found.note))
         self._entry.layout = wire_layout(found.layout)
@@ -225,10 +231,26 @@ class Follower:
         self._entry.interp_threads_head = found.layout.interp_threads_head
         self._entry.interp_next = found.layout.interp_next
         self._entry.tss_slot = (found.tss_slot_offset or 0) & _U64
+        self._entry.several = self._has_several(found)
         self._entry.code_start, self._entry.code_end = found.text
         if found.evaluator is not None:
             self._entry.evaluator_start = found.load_bias + found.evaluator[0]
             self._entry.evaluator_end = found.load_bias + found.evaluator[1]
+
+    def _teach(self, found: FoundInterpreter, loaded: LoadedModule) -> None:
+        """Tell the probe where the evaluator keeps its marker: a clean stack may never come."""
+        layout, table = found.layout, loaded.table
+        if layout.chain_kind not in _SHIM_KINDS or found.evaluator is None or table is None:
+            return
+        start, end = found.evaluator
+        size = min(PROLOGUE_SIZE, end - start)
+        code = self.process.read(found.load_bias + start, size) or b""
+        span = find_marker_span(code, layout.frame_previous, lambda at: find_row(table, start + at))
+        if span is not None:
+            self._probe.teach(
+                self._entry.slot,
+                wire.Learned(cfa_from_marker=span.cfa_from_marker, rbp_from_cfa=span.rbp_from_cfa),
+            )
 
     def _record(self, process: Process) -> None:
         if process == self._recorded:

@@ -13,6 +13,7 @@ from mixstack.target.maps import MapLine, load_bias
 from mixstack.target.process import TargetProcess
 from mixstack.unwind.cache import load_table
 from mixstack.unwind.cfi import compile_vdso
+from mixstack.unwind.roots import with_roots
 from mixstack.unwind.rows import UnwindTable
 
 VDSO: Final = "[vdso]"
@@ -115,7 +116,7 @@ class ModuleRegistry:
 
     def _loaded(self, elf: Elf, name: str, build_id: str | None, path: str) -> LoadedModule:
         try:
-            table: UnwindTable | None = load_table(elf, self._cache_dir)
+            table: UnwindTable | None = with_roots(load_table(elf, self._cache_dir), elf)
         except BadElf:
             table = None
         return LoadedModule(self._module(name, build_id), elf.segments, table, path, None)

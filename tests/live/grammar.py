@@ -43,6 +43,8 @@ root = entry py:<module>
 pthread = ( c:*clone3,start_thread,@libc.so* )+
 thread = pthread py:threading.py:Thread._bootstrap py:threading.py:Thread._bootstrap_inner
          py:threading.py:Thread.run
+thread[3.14-] = pthread py:threading.py:Thread._bootstrap
+         py:threading.py:Thread._bootstrap_inner c:context_run* py:threading.py:Thread.run
 """
 
 

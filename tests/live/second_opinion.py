@@ -49,6 +49,7 @@ class Python(NamedTuple):
 class Outcome(enum.Enum):
     SAME = "the same stack"
     CHANGING = "in the middle of a change: the stack before it or after it, or marked as partial"
+    CUT = "the native walk stopped early and says so; all that is there is the same, in order"
     NOT_SAMPLED = "no sample was taken at this moment"
     DIFFERENT = "different"
 
@@ -68,6 +69,8 @@ def compare(meeting: Meeting) -> tuple[Outcome, str]:
         if runs is not None and _agree(ours, join(stopped, runs)):
             wrong = _wrong_names(stopped, stack) or _splices_otherwise(stopped, runs)
             return (Outcome.DIFFERENT, wrong + text) if wrong else (Outcome.SAME, text)
+        if runs is not None and _cut(stack) and _follows(ours, join(stopped, runs)):
+            return Outcome.CUT, text
     except Misfit as misfit:
         return Outcome.DIFFERENT, f"the debugger's frames do not join: {misfit}\n{text}"
     if _one_of(ours, stopped, around) or _owns_up(ours, meeting, stack):
@@ -85,6 +88,26 @@ def _one_of(ours: Sequence[Item], stopped: Stopped, around: Sequence[Runs]) -> b
     return False
 
 
+def _cut(stack: Stack) -> bool:
+    return stack.merged.fit is Fit.PARTIAL and stack.sample.stack.native_end is not NativeEnd.ROOT
+
+
+def _follows(ours: Sequence[Item], truth: Sequence[Native | Python]) -> bool:
+    """The innermost native frames, but the last, which was not left; all Python frames."""
+    native = [item._replace(evaluator=False) for item in ours if isinstance(item, NativeItem)]
+    theirs = [item._replace(evaluator=False) for item in truth if isinstance(item, Native)]
+    python = [item for item in ours if isinstance(item, PythonItem)]
+    runs = [item for item in truth if isinstance(item, Python)]
+    left = len(theirs) - len(native)
+    return (
+        left >= 0
+        and len(python) == len(runs)
+        and all(map(_is, python, runs))
+        and all(map(_is, native[1:], theirs[left + 1 :]))
+        and native[0].frame.pc in (theirs[left].pc, theirs[left].pc - SYSTEM_CALL)
+    )
+
+
 def _owns_up(ours: Sequence[Item], meeting: Meeting, stack: Stack) -> bool:
     """In the middle of a change: all native frames are right, and the fit says what is missing."""
     if meeting.runs is not None or stack.merged.fit is not Fit.PARTIAL:
@@ -94,12 +117,16 @@ def _owns_up(ours: Sequence[Item], meeting: Meeting, stack: Stack) -> bool:
 
 
 def _splices_otherwise(stopped: Stopped, runs: Runs) -> str:
-    """The debugger's frames, joined by mixstack."""
-    spliced = splice(
-        raw_stack(stopped, runs), lambda frame: _names_evaluator(_name_at(stopped, frame))
-    )
-    right = spliced.fit in (Fit.EXACT, Fit.NATIVE_ONLY, Fit.COUNTED)
-    if right and _agree(spliced.items, join(stopped, runs)):
+    """The debugger's frames, joined by mixstack.
+
+    Without markers it may decline: an evaluator that is left over makes counting uncertain.
+    """
+    raw = raw_stack(stopped, runs)
+    spliced = splice(raw, lambda frame: _names_evaluator(_name_at(stopped, frame)))
+    whole = spliced.fit in (Fit.EXACT, Fit.NATIVE_ONLY, Fit.COUNTED)
+    if whole and _agree(spliced.items, join(stopped, runs)):
+        return ""
+    if raw.counted and spliced.fit is Fit.PARTIAL:
         return ""
     return f"the debugger's frames are joined otherwise: {spliced}\n"
 

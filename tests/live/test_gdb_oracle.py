@@ -21,6 +21,8 @@ pytestmark = pytest.mark.live
 
 STOPS, STEPS = 10, 30
 THREADS = 6
+RIGHT = (Outcome.SAME, Outcome.CHANGING, Outcome.CUT)
+CUT = 0.1  # the most of moments; a call-back by libffi passes through code without unwind tables
 BOTH_KNOW = 0.5  # the least share of moments at which nothing was being changed
 
 
@@ -32,7 +34,7 @@ def test_a_debugger_sees_the_same_stacks(build: Build, tmp_path: Path) -> None:
     tampered = 0
     for meeting in meetings(build, STOPS, STEPS, tmp_path):
         outcome, text = compare(meeting)
-        assert outcome in (Outcome.SAME, Outcome.CHANGING), f"{outcome.value}\n{text}"
+        assert outcome in RIGHT, f"{outcome.value}\n{text}"
         outcomes[outcome] += 1
         shapes.add((len(meeting.stopped.native), len(meeting.runs or ())))
         if outcome is Outcome.SAME and not meeting.around:
@@ -41,6 +43,7 @@ def test_a_debugger_sees_the_same_stacks(build: Build, tmp_path: Path) -> None:
                 tampered += 1
     assert outcomes.total() >= STOPS * THREADS
     assert outcomes[Outcome.SAME] >= BOTH_KNOW * outcomes.total(), outcomes
+    assert outcomes[Outcome.CUT] <= CUT * outcomes.total(), outcomes
     assert len(shapes) > 10
     assert tampered >= STOPS
 

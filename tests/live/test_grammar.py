@@ -29,6 +29,7 @@ MUTATED_FRAMES = 20_000  # a stack of hundreds of frames has a thousand mutants
 TABLED = frozenset({Fit.EXACT, Fit.NATIVE_ONLY})
 RESYNCED = TABLED | {Fit.RESYNCED}
 IMPERFECT = 0.001
+LEARNING = 60  # samples, at most, after which 3.8's and 3.9's markers are known
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ class Expected:
 EXPECTED = {
     "ctypes_qsort": Expected(fits=RESYNCED, reaches_root=False),
     "deep_native": Expected("helper", fits=RESYNCED | {Fit.PARTIAL}, reaches_root=False),
-    "deep_python": Expected(fits=TABLED | {Fit.PARTIAL}, indifferent="lost: down"),
+    "deep_python": Expected(
+        fits=TABLED | {Fit.PARTIAL},
+        reaches_root=False,
+        indifferent="(lost|one slot too far|native parents dropped).*: down",
+    ),
     "finalizer": Expected(bare=True),
     "foreign_pthread": Expected("helper", fits=RESYNCED, reaches_root=False),
     "getattr": Expected(indifferent="Proxy.value"),
@@ -80,7 +85,7 @@ def test_every_stack_is_legal(
     with running(build.command(path, *arguments)) as target:
         capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
         nameless = nameless_modules(capture)
-    found = list(stacks(capture))
+    found = list(_placed(list(stacks(capture)), learns=build.minor <= (3, 9)))
     grammar = legal_stacks(path, build.minor)
 
     assert len(found) >= LEAST_SAMPLES
@@ -109,13 +114,32 @@ def test_every_stack_is_legal(
         _check_depth(found)
 
 
+def _placed(found: Sequence[Stack], *, learns: bool) -> Iterator[Stack]:
+    """All but those whose frames have no place yet.
+
+    3.8 and 3.9 have no list of markers: until it is learned where evaluators keep them, frames are
+    counted, and that cannot be done where the outer end of the native stack is missing.
+    """
+    for index, stack in enumerate(found):
+        if not stack.sample.stack.counted:
+            yield stack
+            continue
+        assert learns and index < LEARNING, f"{index} of {len(found)}:\n{_describe(stack)}"
+        if not stack.merged.native_truncated:
+            yield stack
+            continue
+        kinds = [frame.kind for frame in stack.frames]
+        assert stack.merged.fit is Fit.PARTIAL
+        assert FrameKind.PYTHON not in kinds[kinds.index(FrameKind.NATIVE) :], _describe(stack)
+
+
 def _check_quality(
     found: Sequence[Stack], expected: Expected, verdicts: Mapping[tuple[Frame, ...], Match]
 ) -> None:
     imperfect = [
         stack
         for stack in found
-        if stack.merged.fit not in expected.fits
+        if stack.merged.fit not in expected.fits | {Fit.COUNTED}
         or verdicts[stack.frames].verdict is Verdict.INCOMPLETE
     ]
     if len(imperfect) > most_of(len(found), IMPERFECT):

@@ -1,8 +1,12 @@
 """__getattr__, a property and __setattr__: Python behind what looks like a load or a store.
 
-property = ( c:PyObject_GetAttr c:_PyObject_Gen* ( c:property_descr_get )? )? py:Proxy.value
+get = c:PyObject_GetAttr
+get[-3.9] = ( )  # it jumps into the slot
+get[3.15-] = c:PyObject_GetAttr,_PyObject_GetAttrStackRef
+property = ( get c:_PyObject_Gen* ( c:property_descr_get )? )?
+property[-3.10] = get c:_PyObject_Gen* c:property_descr_get
 stack = root py:work
-        ( c:PyObject_GetAttr py:Proxy.__getattr__ ( property )?
+        ( get py:Proxy.__getattr__ ( property py:Proxy.value )?
         | c:PyObject_SetAttr py:Proxy.__setattr__ )
 """
 

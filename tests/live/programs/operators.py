@@ -4,12 +4,14 @@ binary = ( c:PyNumber_*,binary_op* )+
 compare = ( c:PyObject_RichCompare*,do_richcompare )+
 mapping = ( c:dict_subscript*,PyDict_*,_PyDict_*,_Py_dict_*,dict_*,*lookup*,PyObject_GetItem )+
 mapping[-3.10] = ( c:PyObject_GetItem )? c:dict_subscript ( c:lookdict )?
+iterator = c:PyObject_GetIter
+iterator[3.15-] = c:_PyEval_GetIter ( c:PyObject_GetIter )?
 stack = root py:work
         ( binary py:Number.__add__
         | compare py:Number.__eq__
         | mapping ( ( c:PyObject_Hash )? py:Number.__hash__ | compare py:Number.__eq__ )
         | ( c:PyObject_GetItem )? py:Number.__getitem__
-        | c:PyObject_GetIter py:Number.__iter__
+        | iterator py:Number.__iter__
         | py:Number.__next__,Number.__enter__,Number.__exit__,Number.__call__ )
 """
 

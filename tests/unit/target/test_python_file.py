@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mixstack.elf import open_elf
+from mixstack.elf_names import ElfSymbol, find_symbols
 from mixstack.target.maps import MapLine
-from mixstack.target.python_file import ElfSymbol, find_symbols, read_python_file
+from mixstack.target.python_file import read_python_file
 from tests.interpreters import SUPPORTED, Build
 
 NAMES = (

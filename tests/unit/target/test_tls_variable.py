@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixstack.elf import open_elf
+from mixstack.elf_names import find_symbols
 from mixstack.target.maps import load_bias
 from mixstack.target.process import TargetProcess
-from mixstack.target.python_file import find_symbols
 from mixstack.target.tls_variable import (
     CODE_MAX,
     TlsVariable,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mixstack.elf import open_elf
-from mixstack.target.python_file import find_symbols
+from mixstack.elf_names import find_symbols
 from mixstack.target.version import Version, version_of_code, version_of_number
 
 PIC = "-O2 -fPIC -shared"
