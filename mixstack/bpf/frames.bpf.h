@@ -138,7 +138,7 @@ enum {
 	SLOTS_LEARNED = 64, /* evaluators that must agree before no more is learned */
 	SLOTS_ENOUGH = 16,  /* ... and before it is used */
 	SLOTS_FIRST = 8,    /* above it lie the return address and the caller's registers */
-	MISSED_MAX = 4,     /* frames whose evaluator may be missing on the native stack */
+	MISSED_MAX = 8,     /* frames whose evaluator may be missing on the native stack */
 	MARKERS_PER_CALL = 68,
 	LEARN_PER_SAMPLE = 8, /* each takes tail calls */
 };
@@ -187,7 +187,9 @@ INLINE void match_frame(struct ms_state *s, struct ms_sample_buffer *sample, ms_
 		return;
 	sample->words[s->local_words[next & (MAX_MARKERS - 1)] & (RECORD_WORDS - 1)] =
 		(at & MS_ADDRESS_MASK) | ((ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT);
-	FRESH(s->next_local) = next + 1;
+	/* Thread states call each other in any order: all their frames are looked for each time. */
+	if (!(sample->head.flags & MS_SAMPLE_SEVERAL))
+		FRESH(s->next_local) = next + 1;
 }
 
 /* The native frame that is looked at, `next_native`: its pc if it is the interpreter's, else 0. */

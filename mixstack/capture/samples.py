@@ -162,7 +162,7 @@ class _Stacks:
         native = self._native_part(key[native_at:end])
         flags = key[end] if len(key) > end else 0
         if not flags & _PAIRED:
-            flags &= _TORN  # the others say how frames and markers are paired
+            flags &= _TORN | _SEVERAL  # the others say how frames and markers are paired
         elif chain_end == ChainEnd.ROOT:
             flags |= _WHOLE
         kernel = key[_ARRAYS_AT:chain_at]
@@ -172,6 +172,9 @@ class _Stacks:
         if stack is None:
             if native_end >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
                 raise Malformed("a sample's walk ended in an unknown way")
+            if flags & _SEVERAL and any(segment.marker is None for segment in segments):
+                # In which order these thread states call each other is not known.
+                chain_end = ChainEnd.INVALID
             stack = self._whole[identity] = RawStack(
                 kernel=struct.unpack(f"<{n_kernel}Q", kernel)[::-1],
                 native=native,

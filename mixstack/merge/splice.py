@@ -5,7 +5,8 @@ So a Python segment belongs to the native frame whose stack range holds its mark
 asked, and nothing is counted. What cannot be placed for certain is kept, marked and graded PARTIAL.
 
 Where no marker is known (some builds of 3.8 and 3.9), evaluators and frames are counted, from the
-root, and only where both stacks are whole and the numbers fit.
+root, and only where both stacks are whole and the numbers fit; where a few are missing, between the
+neighbours of those.
 """
 
 from __future__ import annotations
@@ -89,11 +90,12 @@ def splice(
     only where frames must be counted.
     """
     is_evaluator = is_evaluator or _nothing_known
+    switches_stacks = switches_stacks or _nothing_known
     extents = _extents(stack)
     if stack.counted:
-        placing = _count(stack, is_evaluator, switches_stacks or _nothing_known)
+        placing = _count(stack, is_evaluator, switches_stacks)
     else:
-        placing = _place(stack, extents, is_evaluator)
+        placing = _place(stack, extents, is_evaluator, switches_stacks)
     items = _assemble(stack, placing)
     return MergedStack(
         items=items,
@@ -180,7 +182,12 @@ def _marker_span(stack: RawStack, held: _Held) -> int | None:
     return min((stack.native[i].cfa - marker for i, (_, marker) in alone), default=None)
 
 
-def _place(stack: RawStack, extents: _Extents, is_evaluator: IsEvaluator) -> _Placing:
+def _place(
+    stack: RawStack,
+    extents: _Extents,
+    is_evaluator: IsEvaluator,
+    switches_stacks: SwitchesStacks,
+) -> _Placing:
     native, segments = stack.native, stack.segments
     in_order = _in_order(segments)
     held = _held(native, extents, in_order, is_evaluator)
@@ -203,34 +210,42 @@ def _place(stack: RawStack, extents: _Extents, is_evaluator: IsEvaluator) -> _Pl
             slots[0] = slot
     if not _whole_chain(stack):
         return _Placing(slots, beyond)
-    filled = dict(_between(stack, slots, beyond, is_evaluator))
+    filled = dict(_between(stack, slots, is_evaluator, switches_stacks))
     return _Placing({**slots, **filled}, beyond, frozenset(filled))
 
 
 def _between(
-    stack: RawStack, slots: dict[int, int], beyond: set[int], is_evaluator: IsEvaluator
+    stack: RawStack,
+    slots: dict[int, int],
+    is_evaluator: IsEvaluator,
+    switches_stacks: SwitchesStacks,
 ) -> Iterator[tuple[int, int]]:
-    """Segments without a marker (3.8, 3.9), where their neighbours leave them just enough evaluators.
+    """Slots of segments without a marker (3.8, 3.9): just enough evaluators between neighbours.
 
     An evaluator that tells a trace function of its call has not noted its frame yet.
     """
     segments, native = stack.segments, stack.native
+    places = {**slots, len(segments): len(native)}
+    if stack.native_end is NativeEnd.ROOT:
+        places[_OUTER_END] = _OUTER_END
     unmarked = [j for j, segment in enumerate(segments) if segment.marker is None]
     for _, group in groupby(enumerate(unmarked), lambda pair: pair[1] - pair[0]):
         run = [j for _, j in group]
-        outer = slots.get(run[0] - 1) if run[0] else -1
-        inner = slots.get(run[-1] + 1) if run[-1] + 1 < len(segments) else len(native)
-        if outer is None or inner is None or not beyond.isdisjoint(run):
+        outer, inner = places.get(run[0] - 1), places.get(run[-1] + 1)
+        if outer is None or inner is None:
             continue
-        if outer < 0 and stack.native_end is not NativeEnd.ROOT:
+        # Frames that such a step skips are missing inside of the frame that it is noted at.
+        if any(frame.step in _SKIPPING for frame in native[max(outer, 0) : inner]):
             continue
-        free = range(outer + 1, inner)
-        # A step that skips frames leads out of the frame that it is noted at, or of the one before.
-        if any(native[i].step in _SKIPPING for i in range(max(outer, 0), inner)):
-            continue
-        evaluators = [i for i in free if is_evaluator(native[i])]
+        first = max(outer + 1, _first_of_stack(native[:inner], switches_stacks))
+        evaluators = [i for i in range(first, inner) if is_evaluator(native[i])]
         if len(evaluators) == len(run):
             yield from zip(run, evaluators, strict=True)
+
+
+def _first_of_stack(native: Sequence[NativeFrame], switches_stacks: SwitchesStacks) -> int:
+    """Where the C stack begins that the innermost frame is on; outside lie other ones."""
+    return next((i for i in reversed(range(len(native))) if switches_stacks(native[i])), 0)
 
 
 def _unmarked(segments: Sequence[Segment]) -> int:
@@ -264,8 +279,7 @@ def _count(stack: RawStack, is_evaluator: IsEvaluator, switches_stacks: Switches
     whole = _whole_chain(stack) and stack.native_end is NativeEnd.ROOT
     if not whole or any(frame.step in _SKIPPING for frame in native):
         return _Placing({}, set())
-    switches = (i for i in reversed(range(len(native))) if switches_stacks(native[i]))
-    first = next(switches, 0)
+    first = _first_of_stack(native, switches_stacks)
     evaluators = [i for i in range(first, len(native)) if is_evaluator(native[i])]
     left_over = evaluators[len(segments) :]
     if len(evaluators) < len(segments) or left_over not in ([], [len(native) - 1]):

@@ -7,27 +7,45 @@ function that begins a new one lie the frames of whichever was there before, oft
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from typing import Final
 
+from mixstack.bpf.wire import PAGE_SHIFT
 from mixstack.elf import Elf
 from mixstack.elf_names import find_symbols
-from mixstack.unwind.rows import KIND_SHIFT, PC_MASK, RowKind, UnwindTable
+from mixstack.unwind.rows import KIND_SHIFT, PC_MASK, RowKind, UnwindTable, index_pages
 
 BEGINS: Final = (
     b"_ZN8greenlet12UserGreenlet15inner_bootstrapEP9_greenletP7_object",  # greenlet 2 and later
 )
+_ROOT: Final = RowKind.ROOT << KIND_SHIFT
 
 
 def with_roots(table: UnwindTable, elf: Elf) -> UnwindTable:
     """The table of this file, in which the functions that begin a C stack are roots."""
-    symbols = find_symbols(elf, BEGINS)
-    if not symbols:
-        return table
+    symbols = find_symbols(elf, BEGINS).values()
+    functions = [(s.address - table.base, s.address - table.base + s.size) for s in symbols]
+    return _with_root_ranges(table, functions) if functions else table
+
+
+def _with_root_ranges(table: UnwindTable, ranges: Iterable[tuple[int, int]]) -> UnwindTable:
+    """The table with one row of kind ROOT for each `[start, end)`, bytes from the base.
+
+    A row may have held on both sides of either edge: neighbours with the same rule are one row.
+    """
+    size = len(table.pages) // 8 << PAGE_SHIFT
     rows = array("Q")
     rows.frombytes(table.rows)
-    for symbol in symbols.values():
-        first = symbol.address - table.base
-        for i, row in enumerate(rows):
-            if first <= row & PC_MASK < first + symbol.size:
-                rows[i] = row & PC_MASK | RowKind.ROOT << KIND_SHIFT
-    return UnwindTable(table.base, rows.tobytes(), table.pages)
+    for start, end in ranges:
+        if not 0 <= start < end <= size:
+            continue
+        first = bisect_left(rows, start, key=_pc)
+        behind = bisect_right(rows, end, key=_pc)
+        after = rows[behind - 1] & ~PC_MASK | end
+        rows[first:behind] = array("Q", [_ROOT | start, after])
+    return UnwindTable(table.base, rows.tobytes(), index_pages(rows, size))
+
+
+def _pc(row: int) -> int:
+    return row & PC_MASK

@@ -201,20 +201,22 @@ def raw_stack(stopped: Stopped, runs: Runs) -> RawStack:
 
 
 def _agree(items: Sequence[Item], truth: Sequence[Native | Python]) -> bool:
-    """Whether they are the same stack; behind [frames missing] native frames may be left out."""
-    if len(items) == len(truth) and all(map(_is, items, truth)):
-        return True
+    """Whether they are the same stack; behind [frames missing] native frames may be left out.
+
+    The next frame is then the one that the walk could not leave: its CFA is not known.
+    """
     gap = next((i for i, item in enumerate(items) if _is_gap(item)), None)
-    if gap is None or not all(map(_is, items[:gap], truth[:gap])):
+    if gap is None:
+        return len(items) == len(truth) and all(map(_is, items, truth))
+    if len(truth) < gap or not all(map(_is, items[:gap], truth)):
         return False
-    left = truth[gap:]
-    while (
-        len(left) >= len(items) - gap - 1 and isinstance(left[0], Native) and not left[0].evaluator
-    ):
-        if _agree(items[gap + 1 :], left):
+    dead, rest = items[gap + 1], items[gap + 2 :]
+    for i, theirs in enumerate(truth[gap:], gap):
+        if not isinstance(theirs, Native) or theirs.evaluator:
+            return False
+        if _is(dead, theirs._replace(cfa=_NO_CFA)) and _agree(rest, truth[i + 1 :]):
             return True
-        left = left[1:]
-    return _agree(items[gap + 1 :], left)
+    return False
 
 
 def _is_gap(item: Item) -> bool:

@@ -124,7 +124,8 @@ def _placed(found: Sequence[Stack], *, learns: bool) -> Iterator[Stack]:
         if not stack.sample.stack.counted:
             yield stack
             continue
-        assert learns and index < LEARNING, f"{index} of {len(found)}:\n{_describe(stack)}"
+        if not learns or index >= LEARNING:
+            raise AssertionError(f"{index} of {len(found)} is counted:\n{_describe(stack)}")
         if not stack.merged.native_truncated:
             yield stack
             continue

@@ -20,9 +20,12 @@ from tests.unit.merge.truth import (
     chain_torn,
     check_conserved,
     check_cut_keeps_slots,
+    check_filled,
     check_not_believed,
     check_truth,
+    markers_lost,
     outer_frames_lost,
+    single_stack,
     true_stack,
 )
 
@@ -58,7 +61,14 @@ def laws() -> list[Callable[[Splice], None]]:
                         truth, splice(spoiled)
                     )
                 )
+        found.append(_filling(rng))
     return found
+
+
+def _filling(rng: Random) -> Callable[[Any], None]:
+    truth, evaluators = single_stack(rng, entering=False)
+    spoiled = markers_lost(rng, truth.raw)
+    return lambda splice: check_filled(truth, spoiled, splice(spoiled, evaluators.__contains__))
 
 
 def notices(splice: Any, checks: list[Callable[[Splice], None]]) -> bool:

@@ -11,7 +11,8 @@ handle = py:asyncio/base_events.py:BaseEventLoop._call_soon
 again = py:asyncio/base_events.py:BaseEventLoop.call_soon
         ( py:asyncio/base_events.py:*._check_closed,*.get_debug | handle )?
 coroutine = py:turn ( py:busy | nap )
-step = ( c:context_run*,_PyContext_Run* )? ( c:@_asyncio* )+ ( coroutine | again )
+task = c:@_asyncio*,task_*,TaskStep*,call_soon  # a module, or in the interpreter
+step = ( c:context_run*,_PyContext_Run* )? ( task )+ ( coroutine | again )
 stack = root loop
         ( py:selectors.py:*,asyncio/base_events.py:*,asyncio/selector_events.py:*
         | py:asyncio/events.py:Handle._run step )

@@ -4,7 +4,6 @@ Before 3.11 each call has native frames of its own: so of these the outer end is
 where Python frames are not cut, their outer ones are those whose native frames are.
 
 stack = entry mark:truncated ( ( py:<module> )? py:work )? ( py:down )+
-      | mark:truncated,unplaced ( py:down )+
       | root py:work ( py:down )+
 outer[-3.10] = ( py:<module> py:work | mark:truncated ) ( py:down )+
 stack[-3.9] = root py:work ( py:down )+

@@ -48,13 +48,17 @@ def case(
     return Case(name, given, joined, fit, evaluators, switches)
 
 
-def counted(
+def filled(
     name: str, native: str, python: str, joined: str, fit: Fit, *, switches: str = "", **more: Any
 ) -> Case:
-    """A case without markers; evaluators are the native frames whose names begin with `E`."""
+    """A case of which the evaluators are known: native frames whose names begin with `E`."""
     evaluators = " ".join(w for w in re.split(r"[@^\s]\S*\s*", native) if w.startswith("E"))
-    more = {"counted": True, "evaluators": evaluators, "switches": switches, **more}
-    return case(name, native, python, joined, fit, **more)
+    return case(name, native, python, joined, fit, evaluators=evaluators, switches=switches, **more)
+
+
+def counted(name: str, native: str, python: str, joined: str, fit: Fit, **more: Any) -> Case:
+    """The same without any markers."""
+    return filled(name, native, python, joined, fit, counted=True, **more)
 
 
 # Two evaluators: A runs main and load and calls C code, from which B runs key.
@@ -486,12 +490,11 @@ CASES = [
         **CHAIN_TRUNCATED,
     ),
     case(
-        "a segment without marker, though the chain is whole, is nothing to build on",
+        "a segment without marker, though the chain is whole, and no evaluator is known",
         "root@900 A@800 leaf@500",
         "?:f",
         f"f {UNPLACED} root A leaf",
         PARTIAL,
-        evaluators="A",
     ),
     case(
         "a segment without marker in the middle keeps its order",
@@ -510,13 +513,218 @@ CASES = [
         chain_end=ChainEnd.NO_THREAD_STATE,
     ),
     # --- before 3.11: one frame in each segment, and of some the marker was not found
-    case(
-        "not found in the middle: nothing says in which of the evaluators",
-        "root@990 A@900 B@800 C@700 leaf@500",
+    filled(
+        "not found in the middle",
+        "root@990 E1@900 sort@850 E2@800 E3@700 leaf@500",
         "860:a ?:b 660:c",
-        f"root A* a b {UNPLACED} B C* c leaf",
+        "root E1* a sort E2* b E3* c leaf",
+        COUNTED,
+    ),
+    filled(
+        "two not found in the middle",
+        "root@990 E1@900 E2@800 sort@750 E3@700 E4@600 leaf@500",
+        "860:a ?:b ?:c 560:d",
+        "root E1* a E2* b sort E3* c E4* d leaf",
+        COUNTED,
+    ),
+    filled(
+        "not found in two places",
+        "root@990 E1@900 E2@800 E3@700 E4@600 E5@500 leaf@400",
+        "860:a ?:b 660:c ?:d 460:e",
+        "root E1* a E2* b E3* c E4* d E5* e leaf",
+        COUNTED,
+    ),
+    filled(
+        "not found in two places, one of which does not fit",
+        "root@990 E1@900 E2@800 X@750 E3@700 E4@600 E5@500 leaf@400",
+        "860:a ?:b ?:x 660:c ?:d 460:e",
+        f"root E1* a b x {UNPLACED} E2 X E3* c E4* d E5* e leaf",
         PARTIAL,
-        evaluators="A B C",
+    ),
+    filled(
+        "not found for the newest frame",
+        "root@900 E1@800 sort@700 E2@600 leaf@500",
+        "760:main ?:key",
+        "root E1* main sort E2* key leaf",
+        COUNTED,
+    ),
+    filled(
+        "not found for the newest frame, whose evaluator is the leaf",
+        "root@900 E1@800 sort@700 E2@600",
+        "760:main ?:key",
+        "root E1* main sort E2* key",
+        COUNTED,
+    ),
+    filled(
+        "not found at the outer end, and the native stack is whole",
+        "root@990 E1@900 E2@800 sort@700 E3@600 leaf@500",
+        "?:main ?:load 560:key",
+        "root E1* main E2* load sort E3* key leaf",
+        COUNTED,
+    ),
+    filled(
+        "not found for the outermost frame, whose evaluator is the outermost native one",
+        "E1@900 sort@700 E2@600 leaf@500",
+        "?:main 560:key",
+        "E1* main sort E2* key leaf",
+        COUNTED,
+    ),
+    filled(
+        "none found, as many evaluators as frames",
+        "root@900 E1@800 sort@700 E2@600 leaf@500",
+        "?:main ?:key",
+        "root E1* main sort E2* key leaf",
+        COUNTED,
+    ),
+    filled(
+        "not found in the middle, the native stack cut: only the outer end is beyond the cut",
+        "sort@700 E1@600 E2@500 E3@400 leaf@300",
+        "?:load 560:key ?:cmp 360:lt",
+        f"load {CUT}@odd sort E1* key E2* cmp E3* lt leaf",
+        PARTIAL,
+        native_end=NativeEnd.NO_RULE,
+        end_pc="odd",
+    ),
+    filled(
+        "not found for an incomplete frame: its evaluator is one all the same",
+        "root@990 E1@900 E2@800 E3@700 leaf@500",
+        "860:a ?:~b 660:c",
+        "root E1* a E2* E3* c leaf",
+        COUNTED,
+    ),
+    filled(
+        "not found, and there are fewer evaluators",
+        "root@990 E1@900 sort@850 E2@700 leaf@500",
+        "860:a ?:b 660:c",
+        f"root E1* a b {UNPLACED} sort E2* c leaf",
+        PARTIAL,
+    ),
+    filled(
+        "not found, and there are more evaluators",
+        "root@990 E1@900 E2@850 E3@800 E4@700 leaf@500",
+        "860:a ?:b 660:c",
+        f"root E1* a b {UNPLACED} E2 E3 E4* c leaf",
+        PARTIAL,
+    ),
+    filled(
+        "not found at the inner end, and an evaluator more: one is being entered, but which",
+        "root@990 E1@900 E2@800 E3@700",
+        "860:a ?:b",
+        f"root E1* a b {UNPLACED} E2 E3",
+        PARTIAL,
+    ),
+    case(
+        "not found, and what would be its evaluator is not known as one",
+        "root@990 E1@900 X@800 E3@700 leaf@500",
+        "860:a ?:b 660:c",
+        f"root E1* a b {UNPLACED} X E3* c leaf",
+        PARTIAL,
+        evaluators="E1 E3",
+    ),
+    filled(
+        "not found, and its outer neighbour has no place",
+        "root@990 E1@900 E2@800 E3@700 leaf@500",
+        "850:a ?:b 660:c",
+        f"a b {UNPLACED} root E1 E2 E3* c leaf",
+        PARTIAL,
+    ),
+    filled(
+        "not found, and its inner neighbour has no place",
+        "root@990 E1@900 E2@800 E3@700 leaf@500",
+        "860:a ?:b 650:c",
+        f"root E1* a b c {UNPLACED} E2 E3 leaf",
+        PARTIAL,
+    ),
+    filled(
+        "not found, and its outer neighbour lies beyond the cut",
+        "work@900 E1@800 E2@700 leaf@500",
+        "960:a ?:b 660:c",
+        f"a b {UNPLACED} {CUT} work E1 E2* c leaf",
+        PARTIAL,
+        native_end=NativeEnd.READ_FAULT,
+    ),
+    filled(
+        "not found, and the native stack was lost",
+        "",
+        "760:main ?:key",
+        f"main key {UNPLACED} {CUT}",
+        Fit.PYTHON_ONLY,
+        native_end=NativeEnd.NO_USER_REGS,
+        sp=None,
+    ),
+    filled(
+        "not found, and the walk restarted at its outer neighbour",
+        "root@990 E1@900^resync E2@800 E3@700 leaf@500",
+        "860:a ?:b 660:c",
+        f"root ?* a b {UNPLACED} {GAP} E2 E3* c leaf",
+        PARTIAL,
+    ),
+    filled(
+        "not found, and the walk restarted in between",
+        "root@990 E1@900 E2@800^resync dead@750 E3@700 leaf@500",
+        "860:a ?:b 660:c",
+        f"root E1* a b {UNPLACED} ?* {GAP} dead E3* c leaf",
+        PARTIAL,
+    ),
+    filled(
+        "not found, and frames may be missing outside of its inner neighbour",
+        "root@990 E1@900 E2@800 lib@750^fp E3@700 leaf@500",
+        "860:a ?:b 660:c",
+        f"root E1* a b {UNPLACED} E2 lib E3* c leaf",
+        PARTIAL,
+    ),
+    filled(
+        "not found, and frames may be missing outside of all",
+        "root@990^fp E1@900 E2@800 leaf@500",
+        "?:a 760:b",
+        f"a {UNPLACED} root E1 E2* b leaf",
+        PARTIAL,
+    ),
+    filled(
+        "frames are missing elsewhere: inside of the inner neighbour, outside of the outer one",
+        "root@990 lib@950^fp work@940 E1@900 E2@800 E3@700 lib@650^fp leaf@500",
+        "860:a ?:b 660:c",
+        "root lib work E1* a E2* b E3* c lib leaf",
+        COUNTED,
+    ),
+    filled(
+        "the walk restarted elsewhere: counted is what is said",
+        "root@990 E1@900 E2@800 E3@700^resync dead@650 leaf@500",
+        "860:a ?:b 660:c",
+        f"root E1* a E2* b ?* c {GAP} dead leaf",
+        COUNTED,
+    ),
+    filled(
+        "not found in the middle of a chain that is cut",
+        "root@990 E1@900 E2@800 E3@700 leaf@500",
+        "860:a ?:b 660:c",
+        f"{TRUNCATED} root E1* a b {UNPLACED} E2 E3* c leaf",
+        PARTIAL,
+        **CHAIN_TRUNCATED,
+    ),
+    filled(
+        "not found at the outer end of a greenlet: the evaluators of the hub run other frames",
+        "root@990 E1@900 switch@850 E2@800 E3@700 leaf@500",
+        "?:task 660:key",
+        "root E1 switch E2* task E3* key leaf",
+        COUNTED,
+        switches="switch",
+    ),
+    filled(
+        "not found at the outer end of a greenlet, and only the hub's evaluator is free",
+        "root@990 E1@900 switch@850 E3@700 leaf@500",
+        "?:task 660:key",
+        f"task {UNPLACED} root E1 switch E3* key leaf",
+        PARTIAL,
+        switches="switch",
+    ),
+    filled(
+        "not found at the outer end, and the inner neighbour is just switching",
+        "root@990 E1@900 E2@800 switch@700",
+        "?:main 760:task",
+        "root E1* main E2* task switch",
+        COUNTED,
+        switches="switch",
     ),
     case(
         "two not found in the middle have one mark",
@@ -524,28 +732,10 @@ CASES = [
         "860:a ?:b ?:c 560:d",
         f"root A* a b c {UNPLACED} B C D* d leaf",
         PARTIAL,
-        evaluators="A B C D",
+        evaluators="A B D",
     ),
     case(
-        "not found for the newest frame",
-        TWO,
-        "760:main ?:key",
-        f"root A* main key {UNPLACED} sort B leaf",
-        PARTIAL,
-        evaluators="A B",
-    ),
-    case(
-        "not found in the middle, the native stack cut: only the outer end is beyond the cut",
-        "sort@700 B@600 C@500 leaf@400",
-        "?:load 560:key ?:cmp",
-        f"load {CUT}@odd sort B* key cmp {UNPLACED} C leaf",
-        PARTIAL,
-        native_end=NativeEnd.NO_RULE,
-        end_pc="odd",
-        evaluators="B C",
-    ),
-    case(
-        "not found at the outer end, and the native stack is whole",
+        "not found at the outer end, and evaluators are missing",
         TWO,
         "?:main ?:load 560:key",
         f"main load {UNPLACED} root A sort B* key leaf",

@@ -14,14 +14,20 @@ from tests.unit.merge.truth import (
     SPOILERS,
     Spoil,
     chain_torn,
+    cfa_wrong,
     check_conserved,
     check_cut_keeps_slots,
+    check_filled,
     check_not_believed,
+    check_one_in_each,
     check_truth,
     counted_stack,
     inner_frame_lost,
+    markers_lost,
     native_stack_lost,
+    natives_shuffled,
     outer_frames_lost,
+    single_stack,
     true_stack,
 )
 
@@ -119,3 +125,50 @@ def test_whoever_is_taken_for_an_evaluator_nothing_is_lost(rng: Random) -> None:
     raw = rng.choice([s for s in SPOILERS if raw.native or s is chain_torn])(rng, raw)
     merged = splice(raw, lambda _: rng.random() < 0.5, lambda _: rng.random() < 0.2)
     check_conserved(raw, merged)
+
+
+@given(rng=RANDOM)
+def test_lost_markers_are_made_up_for_by_count(rng: Random) -> None:
+    truth, evaluators = single_stack(rng, entering=False)
+    spoiled = markers_lost(rng, truth.raw)
+    merged = splice(spoiled, evaluators.__contains__)
+    check_filled(truth, spoiled, merged)
+    check_conserved(spoiled, merged)
+
+
+@given(rng=RANDOM, entering=st.booleans())
+def test_lost_markers_and_a_gap_that_does_not_fit(rng: Random, entering: bool) -> None:
+    """An evaluator is being entered, or some are not known: what is placed is placed rightly."""
+    truth, evaluators = single_stack(rng, entering=entering)
+    spoiled = markers_lost(rng, truth.raw)
+    known = {frame for frame in evaluators if entering or rng.random() < 0.8}
+    merged = splice(spoiled, known.__contains__)
+    check_conserved(spoiled, merged)
+    check_not_believed(truth, spoiled, merged)
+    check_cut_keeps_slots(truth, merged)
+
+
+@pytest.mark.parametrize(
+    "spoil", [outer_frames_lost, native_stack_lost, chain_torn], ids=lambda spoil: spoil.__name__
+)
+@given(rng=RANDOM)
+def test_lost_markers_and_a_cut_stack_misplace_nothing(spoil: Spoil, rng: Random) -> None:
+    truth, evaluators = single_stack(rng, entering=False)
+    spoiled = markers_lost(rng, spoil(rng, truth.raw))
+    merged = splice(spoiled, evaluators.__contains__)
+    check_conserved(spoiled, merged)
+    check_not_believed(truth, spoiled, merged)
+    if spoil is not chain_torn:
+        check_cut_keeps_slots(truth, merged)
+
+
+@given(rng=RANDOM)
+@settings(max_examples=200)
+def test_no_native_frame_ever_holds_two_of_them(rng: Random) -> None:
+    raw = markers_lost(rng, single_stack(rng, entering=rng.random() < 0.5)[0].raw)
+    # Of two equal CFAs neither frame holds anything, but a law tells frames apart by pc and CFA.
+    spoilers = [s for s in SPOILERS if s not in (cfa_wrong, natives_shuffled)]
+    raw = rng.choice([s for s in spoilers if raw.native or s is chain_torn])(rng, raw)
+    merged = splice(raw, lambda _: rng.random() < 0.6, lambda _: rng.random() < 0.2)
+    check_conserved(raw, merged)
+    check_one_in_each(merged)

@@ -87,9 +87,10 @@ def true_stack(rng: Random, *, resync: bool = True) -> Truth:
     return Truth(raw, tuple(items), _true_fit(raw))
 
 
-def counted_stack(rng: Random, *, entering: bool) -> tuple[Truth, set[NativeFrame]]:
-    """A legal stack without markers, and its evaluators: each runs a frame, but for a new leaf."""
+def single_stack(rng: Random, *, entering: bool) -> tuple[Truth, set[NativeFrame]]:
+    """A legal stack of one frame per evaluator, and these: each runs a frame, but for a new leaf."""
     truth = true_stack(rng, resync=False)
+    markers = iter([segment.marker for segment in truth.raw.segments])
     serial = iter(range(1 << 20, 1 << 21))
     items: list[Item] = []
     evaluators: set[NativeFrame] = set()
@@ -101,12 +102,19 @@ def counted_stack(rng: Random, *, entering: bool) -> tuple[Truth, set[NativeFram
         if isinstance(item, NativeItem) and item.evaluator:
             evaluators.add(item.frame)
             frame = _python_frame(rng, next(serial))
-            segments.append(Segment(None, (frame,)))
+            segments.append(Segment(next(markers), (frame,)))
             items += [] if frame.incomplete else [PythonItem(frame)]
     if entering:
         evaluators.add(truth.raw.native[-1])
-    raw = truth.raw._replace(segments=tuple(segments), torn=False, counted=True)
-    return Truth(raw, tuple(items), Fit.COUNTED if segments else Fit.NATIVE_ONLY), evaluators
+    raw = truth.raw._replace(segments=tuple(segments), torn=False)
+    return Truth(raw, tuple(items), _true_fit(raw)), evaluators
+
+
+def counted_stack(rng: Random, *, entering: bool) -> tuple[Truth, set[NativeFrame]]:
+    """The same without markers."""
+    truth, evaluators = single_stack(rng, entering=entering)
+    raw = _with_markers(truth.raw, [None] * len(truth.raw.segments))._replace(counted=True)
+    return Truth(raw, truth.items, Fit.COUNTED if raw.segments else Fit.NATIVE_ONLY), evaluators
 
 
 def _python_frame(rng: Random, serial: int) -> PythonFrame:
@@ -176,6 +184,14 @@ def _with_markers(raw: RawStack, markers: list[int | None]) -> RawStack:
     return raw._replace(segments=tuple(s._replace(marker=marker) for s, marker in pairs))
 
 
+def markers_lost(rng: Random, raw: RawStack) -> RawStack:
+    """Some markers were not found: those of a run of segments, and of any others."""
+    markers = [segment.marker for segment in raw.segments]
+    first, last = (rng.randint(0, len(markers)) for _ in range(2))
+    lost = {*range(first, last), *(j for j in range(len(markers)) if rng.random() < 0.2)}
+    return _with_markers(raw, [None if j in lost else m for j, m in enumerate(markers)])
+
+
 def inner_frame_lost(rng: Random, raw: RawStack) -> RawStack:
     """A native frame is missing, and nothing says so."""
     i = rng.randrange(len(raw.native))
@@ -209,6 +225,7 @@ SPOILERS: tuple[Spoil, ...] = (
     markers_shuffled,
     marker_repeated,
     marker_moved,
+    markers_lost,
     inner_frame_lost,
     cfa_wrong,
     natives_shuffled,
@@ -233,6 +250,19 @@ def check_conserved(raw: RawStack, merged: MergedStack) -> None:
     kernel = items[len(items) - len(raw.kernel) :]
     assert tuple(i.address for i in kernel if isinstance(i, KernelItem)) == raw.kernel
     assert sum(isinstance(i, KernelItem) for i in items) == len(raw.kernel)
+
+
+def check_filled(truth: Truth, spoiled: RawStack, merged: MergedStack) -> None:
+    """Markers were lost, all evaluators are known: the join is the truth, and says it counted."""
+    assert merged.items == truth.items
+    lost = any(segment.marker is None for segment in spoiled.segments)
+    assert merged.fit is (Fit.COUNTED if lost else truth.fit)
+
+
+def check_one_in_each(merged: MergedStack) -> None:
+    """Of a stack with one frame in each segment: no native frame holds two of them."""
+    held = [native for native in slots(merged.items).values() if native is not None]
+    assert len(held) == len(set(held))
 
 
 def check_not_believed(truth: Truth, spoiled: RawStack, merged: MergedStack) -> None:

@@ -16,7 +16,8 @@ from mixstack.bpf.probe import Probe
 from mixstack.bpf.wire import ChainKind, MappingEntry, MappingKind, ProcessEntry
 from mixstack.model import MappingSnapshot, Process
 from mixstack.record import follow
-from mixstack.record.follow import ANONYMOUS, MAPPINGS_MAX, TRAMPOLINE, Follower, Listener
+from mixstack.record.describe import ANONYMOUS, TRAMPOLINE
+from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
 from mixstack.record.modules import VDSO, ModuleRegistry
 from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
