@@ -109,6 +109,7 @@ class RawStack(NamedTuple):
     torn: the newest evaluator's record was half written and was skipped.
     end_pc: where the native walk died last, of any cause, even if it was re-synced; else None.
     counted: each segment is one frame without a marker; they can only be counted (3.8, 3.9).
+    marker_span: `CFA - marker` of the interpreter's evaluators, if the probe knew it by then.
     """
 
     kernel: tuple[int, ...]
@@ -120,6 +121,7 @@ class RawStack(NamedTuple):
     torn: bool
     end_pc: int | None
     counted: bool = False
+    marker_span: int | None = None
 
 
 class Sample(NamedTuple):

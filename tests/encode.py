@@ -36,6 +36,7 @@ def encode_with_chain(sample: Sample, chain: Sequence[ChainEntry], flags: Sample
         n_native=len(stack.native),
         native_end=stack.native_end,
         chain_end=stack.chain_end,
+        marker_span=stack.marker_span or 0,
         sp=stack.stack_pointer or 0,
         end_pc=stack.end_pc or 0,
         comm=sample.thread_name.encode("utf-8", "surrogateescape"),

@@ -87,6 +87,7 @@ def _raw_stacks(segments: st.SearchStrategy[object], counted: bool) -> st.Search
         torn=st.booleans(),
         end_pc=st.none() | st.integers(1, _U64),
         counted=st.just(counted),
+        marker_span=st.none() | st.integers(1, _U32),
     )
 
 

@@ -22,6 +22,7 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	s->open = 0;
 	s->walking_frames = 0;
 	s->n_locals = 0;
+	s->slot = 0;
 	s->next_local = 0;
 	s->next_native = 0;
 	s->learned_at = 0;
@@ -39,7 +40,6 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	sample->head.n_chain = 0;
 	sample->head.n_native = 0;
 	sample->head.chain_end = MS_CHAIN_TAIL_CALLS;
-	sample->head.reserved = 0;
 	sample->head.sp = 0;
 	bpf_get_current_comm(sample->head.comm, sizeof(sample->head.comm));
 }
@@ -193,7 +193,14 @@ int find_thread(struct bpf_perf_event_data *ctx)
 INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
 {
 	ms_u64 words = s->used;
+	ms_u32 slot = s->process.slot;
+	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
 
+	sample->head.marker_span = 0;
+	if (learned)
+		sample->head.marker_span = s->process.layout.chain_kind == MS_CHAIN_KIND_FRAME
+						   ? 8 * s->slot
+						   : (ms_u32)learned->cfa_from_marker;
 	if (words > RECORD_WORDS)
 		words = RECORD_WORDS;
 	count(MS_COUNT_SAMPLES);

@@ -89,7 +89,7 @@ struct ms_sample {
 	ms_u16 n_native;
 	ms_u8 native_end; /* enum ms_native_end */
 	ms_u8 chain_end;  /* enum ms_chain_end */
-	ms_u32 reserved;
+	ms_u32 marker_span; /* CFA - marker, the same for all evaluators; 0: not known yet */
 	ms_u64 sp;     /* user stack pointer at the leaf, or 0 */
 	ms_u64 end_pc; /* where the native walk died last, even if it was re-synced; or 0 */
 	char comm[16];

@@ -114,7 +114,7 @@ class SampleHead(LittleEndianStructure):
         ("n_native", c_uint16),
         ("native_end", c_uint8),
         ("chain_end", c_uint8),
-        ("reserved", c_uint32),
+        ("marker_span", c_uint32),
         ("sp", c_uint64),
         ("end_pc", c_uint64),
         ("comm", c_char * 16),

@@ -31,9 +31,10 @@ HEAD_SIZE = 72
 _ENTRY_SIZE = 16  # struct ms_python, struct ms_native
 # Record, flags, time, pid, tid, cpu, and the counts of kernel, chain and native entries.
 _HEAD = struct.Struct("<IIQIIIHHH")
-# The counts again, both ends, sp, end_pc, comm. From offset 28 to the record's end the bytes are a
-# stack's identity (with some of the flags), and what precedes them differs from sample to sample.
-_STACK = struct.Struct("<HHHBB4xQQ16s")
+# The counts again, both ends, marker span, sp, end_pc, comm. From offset 28 to the record's end the
+# bytes are a stack's identity (with some of the flags); what precedes them differs from sample to
+# sample.
+_STACK = struct.Struct("<HHHBBIQQ16s")
 _STACK_AT = 28
 _COMM_AT = 56 - _STACK_AT
 _ARRAYS_AT = HEAD_SIZE - _STACK_AT
@@ -155,7 +156,9 @@ class _Stacks:
 
     def get(self, key: bytes) -> RawStack:
         """The stack of a record from `_STACK_AT` on, with a byte of flags if it has any."""
-        n_kernel, n_chain, n_native, native_end, chain_end, sp, end_pc, _ = _STACK.unpack_from(key)
+        n_kernel, n_chain, n_native, native_end, chain_end, span, sp, end_pc, _ = (
+            _STACK.unpack_from(key)
+        )
         chain_at = _ARRAYS_AT + 8 * n_kernel
         native_at = chain_at + _ENTRY_SIZE * n_chain
         end = native_at + _ENTRY_SIZE * n_native
@@ -172,7 +175,8 @@ class _Stacks:
         if stack is None:
             if native_end >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
                 raise Malformed("a sample's walk ended in an unknown way")
-            if flags & _SEVERAL and any(segment.marker is None for segment in segments):
+            unmarked = any(segment.marker is None for segment in segments)
+            if flags & _SEVERAL and unmarked and chain_end == ChainEnd.ROOT:
                 # In which order these thread states call each other is not known.
                 chain_end = ChainEnd.INVALID
             stack = self._whole[identity] = RawStack(
@@ -185,6 +189,7 @@ class _Stacks:
                 torn=bool(flags & _TORN),
                 end_pc=end_pc or None,
                 counted=bool(flags & _COUNTED),
+                marker_span=span or None,
             )
         return stack
 

@@ -174,7 +174,7 @@ def _held(
 
 
 def _marker_span(stack: RawStack, held: _Held) -> int | None:
-    """The distance `CFA - marker`, the same for all evaluators of an interpreter.
+    """The distance `CFA - marker`, the same for all evaluators, where the probe did not know it.
 
     A native frame that is missing makes its neighbour, and so the distance, only larger.
     """
@@ -191,7 +191,7 @@ def _place(
     native, segments = stack.native, stack.segments
     in_order = _in_order(segments)
     held = _held(native, extents, in_order, is_evaluator)
-    marker_span = _marker_span(stack, held)
+    marker_span = stack.marker_span or _marker_span(stack, held)
     slots = {
         j: i
         for i, inside in held.items()

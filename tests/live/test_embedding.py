@@ -25,7 +25,7 @@ from mixstack.capture.reader import read_capture
 from mixstack.model import Fit, Frame, FrameKind, MarkReason, NativeEnd
 
 from ..interpreters import SUPPORTED, Build
-from .grammar import BUILT_IN, Grammar, Verdict, bare_evaluators, bare_symbol
+from .grammar import Grammar, Verdict, bare_evaluators, bare_symbol
 from .harness import Stack, nameless_modules, record, run_mixstack, running, show, stacks
 from .mutants import mutants
 from .programs import PROGRAMS
@@ -121,7 +121,7 @@ def test_every_stack_is_legal(
     text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").rpartition(
         "\n\n"
     )[2]
-    grammar = _grammar(text, path, build)
+    grammar = Grammar(text, str(path), build.minor)
     _judge(found, nameless, grammar, expected)
     # before 3.11 a frame's name says too little of whose it is
     if not nameless and build.minor >= (3, 11) and expected.indifferent != ".":
@@ -187,7 +187,7 @@ def test_an_interpreter_by_another_name(
     command, runner, own_file = way(build, tmp_path)
     found, nameless = _record(command, tmp_path)
     text = f"stack = entry {runner} py:<module> py:work c:builtin_sorted ( c:list_sort* )+ py:key"
-    _judge(found, nameless, _grammar(text, own_file, build), Expected())
+    _judge(found, nameless, Grammar(text, str(own_file), build.minor), Expected())
 
 
 # --- what is no CPython --------------------------------------------------------------------------
@@ -217,19 +217,6 @@ def _record(command: Sequence[str], folder: Path) -> tuple[list[Stack], frozense
     found = list(stacks(capture))
     assert len(found) >= LEAST_SAMPLES
     return found, nameless
-
-
-def _grammar(text: str, own_file: Path, build: Build) -> Grammar:
-    """Of a pattern with qualnames; before 3.11 code objects have only the last part of theirs."""
-    if build.minor >= (3, 11):
-        return Grammar(text, str(own_file))
-    plain = re.sub(r"py:\S+", lambda word: _last_parts(word[0]), f"{BUILT_IN}\n{text}")
-    return Grammar(plain, str(own_file))
-
-
-def _last_parts(word: str) -> str:
-    """py:FILE:QUALNAME,... as py:FILE:NAME,..."""
-    return re.sub(r"(?<=[:,])[^:,]*\.(?!py:)(?=[^:,.]+(,|$))", "", word)
 
 
 def _judge(

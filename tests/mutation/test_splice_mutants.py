@@ -35,6 +35,7 @@ Splice = Callable[[RawStack], MergedStack]
 # Mutants that no input can tell from the original, and why.
 EQUIVALENT: dict[str, str] = {
     "_nothing_known: return False -> pass": "None is as false as False",
+    "_between: True -> False": "the lists of the strict zip have just been found as long",
     "_in_order: True -> False": "both lists of the strict zip have one entry per marker",
 }
 

@@ -180,8 +180,8 @@ SMALL = Contents(
 )
 
 
-def _paired(at: int, chain: Sequence[PythonFrame | int], flags: SampleFlag) -> bytes:
-    """A record of an interpreter before 3.11: frames, then markers, innermost first."""
+def _record(at: int, chain: Sequence[PythonFrame | int], flags: SampleFlag) -> bytes:
+    """A record whose chain is these frames and markers, innermost first."""
     native = tuple(
         NativeFrame(0x7F10_0000_1000 + i, 0x7FFD_0000_0800 - 0x200 * i, step)
         for i, step in enumerate((Step.CALLER, Step.CALLER, Step.LEAF))
@@ -202,15 +202,27 @@ BEFORE_3_11 = Contents(
         Code(4242, _OUTER.code, "<module>", "<module>", "/srv/app.py", 1, None, (3, 9, 18)),
     ),
     records=(
-        _paired(1, (_INNER, _OUTER, _B, _A), _SETTLED),
-        _paired(2, (_INNER, _OUTER, _C, _B, _A), _SETTLED),
-        _paired(3, (_INNER, _OUTER, _B), _SETTLED),
-        _paired(4, (_INNER, _OUTER, _C, _B, _A), SampleFlag.PAIRED),
-        _paired(5, (_INNER, _OUTER, _A), SampleFlag.PAIRED),
-        _paired(6, (_INNER, _OUTER, _C, _B, _A, 0x7FFD_0000_0990), SampleFlag.PAIRED),
-        _paired(7, (_INNER, _C, _OUTER, _B, _A), _SETTLED),
-        _paired(8, (_INNER, _OUTER, _B, 0), _SETTLED | SampleFlag.KERNEL),
-        _paired(9, (_INNER, _OUTER, 0, 0), _SETTLED | SampleFlag.COUNTED),
+        _record(1, (_INNER, _OUTER, _B, _A), _SETTLED),
+        _record(2, (_INNER, _OUTER, _C, _B, _A), _SETTLED),
+        _record(3, (_INNER, _OUTER, _B), _SETTLED),
+        _record(4, (_INNER, _OUTER, _C, _B, _A), SampleFlag.PAIRED),
+        _record(5, (_INNER, _OUTER, _A), SampleFlag.PAIRED),
+        _record(6, (_INNER, _OUTER, _C, _B, _A, 0x7FFD_0000_0990), SampleFlag.PAIRED),
+        _record(7, (_INNER, _C, _OUTER, _B, _A), _SETTLED),
+        _record(8, (_INNER, _OUTER, _B, 0), _SETTLED | SampleFlag.KERNEL),
+        _record(9, (_INNER, _OUTER, 0, 0), _SETTLED | SampleFlag.COUNTED),
     ),
 )
 """Every way in which frames and markers are paired."""
+
+_D = 0x7FFD_0000_0190
+SEVERAL = Contents(
+    samples=(Sample(5_000_000_000, 4242, 4242, 0, "python3", _MIXED._replace(marker_span=112)),),
+    records=(
+        _record(1, (_INNER, _D, _OUTER, _OUTER, _B, _INNER, _C, _OUTER, _A), SampleFlag.SEVERAL),
+        _record(2, (_INNER, _D, _OUTER, _B, _INNER, _C, _OUTER), SampleFlag.SEVERAL),
+        _record(3, (_INNER, _OUTER, _D, _B, _OUTER, _INNER, _C, _A), _SETTLED | SampleFlag.SEVERAL),
+        _record(4, (_OUTER, _D, _B, _INNER, _C), SampleFlag.PAIRED | SampleFlag.SEVERAL),
+    ),
+)
+"""Two thread states of a thread, which call each other; and a stack of which K is known."""

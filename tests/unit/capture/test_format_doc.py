@@ -17,7 +17,7 @@ from mixstack.bpf import wire
 from mixstack.capture import layout
 from mixstack.capture.reader import read_capture
 from mixstack.model import ChainEnd, NativeEnd, Step
-from tests.unit.capture.captures import BEFORE_3_11, SMALL, Contents, write
+from tests.unit.capture.captures import BEFORE_3_11, SEVERAL, SMALL, Contents, write
 
 PAGE = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
 
@@ -60,8 +60,8 @@ def test_every_number_is_described(column: str, number: int, values: type[enum.I
 def test_every_flag_of_a_stack_is_described() -> None:
     row = next(row for row in tables("offset")[2] if row[2] == "flags")
     described = {name: int(value) for value, name in re.findall(r"([0-9]+): ([A-Z]+)", row[3])}
-    flags = (wire.SampleFlag.PAIRED, wire.SampleFlag.SETTLED, wire.SampleFlag.COUNTED)
-    assert described == {flag.name: flag.value for flag in flags}
+    named = ("PAIRED", "SETTLED", "COUNTED", "SEVERAL")
+    assert described == {name: wire.SampleFlag[name].value for name in named}
 
 
 def test_every_key_of_every_line_is_described(tmp_path: Path) -> None:
@@ -82,7 +82,9 @@ def _keys(value: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "contents", [SMALL, BEFORE_3_11], ids=["segments", "frames paired with markers"]
+    "contents",
+    [SMALL, BEFORE_3_11, SEVERAL],
+    ids=["segments", "frames paired with markers", "several thread states"],
 )
 def test_a_reader_written_from_the_page_agrees_with_ours(
     tmp_path: Path, contents: Contents
@@ -105,6 +107,7 @@ def test_a_reader_written_from_the_page_agrees_with_ours(
         assert theirs["chain_end"] == stack.chain_end
         assert theirs["sp"] == stack.stack_pointer
         assert theirs["end_pc"] == (stack.end_pc or 0)
+        assert theirs["marker_span"] == (stack.marker_span or 0)
         assert theirs["flags"] & 1 == stack.torn
         assert (theirs["flags"] & 64 > 0) == stack.counted
         assert theirs["segments"] == [
@@ -228,6 +231,11 @@ def strangers_samples(raw: bytes) -> list[dict[str, Any]]:
             if sample["flags"] & 16
             else strangers_segments(chain)
         )
+        if sample["flags"] & 128:
+            if all(marker is not None for marker, _ in sample["segments"]):
+                sample["segments"].sort(key=lambda segment: -segment[0])
+            else:
+                sample["chain_end"] = sample["chain_end"] or 5
         native = []
         for _ in range(sample["n_native"]):
             tagged, cfa = struct.unpack_from("<QQ", raw, at)

@@ -49,6 +49,7 @@ def raw_stack(
     end_pc: str | None = None,
     torn: bool = False,
     counted: bool = False,
+    marker_span: int | None = None,
 ) -> RawStack:
     words = native.split()
     return RawStack(
@@ -61,6 +62,7 @@ def raw_stack(
         torn=torn,
         end_pc=None if end_pc is None else address_of(end_pc),
         counted=counted,
+        marker_span=marker_span,
     )
 
 

@@ -13,8 +13,8 @@ from mixstack.model import Fit, Step
 from tests.unit.merge.truth import (
     SPOILERS,
     Spoil,
-    chain_torn,
     cfa_wrong,
+    chain_torn,
     check_conserved,
     check_cut_keeps_slots,
     check_filled,

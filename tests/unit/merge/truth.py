@@ -88,7 +88,7 @@ def true_stack(rng: Random, *, resync: bool = True) -> Truth:
 
 
 def single_stack(rng: Random, *, entering: bool) -> tuple[Truth, set[NativeFrame]]:
-    """A legal stack of one frame per evaluator, and these: each runs a frame, but for a new leaf."""
+    """A legal stack of one frame per evaluator, and these; a leaf may be one without a frame yet."""
     truth = true_stack(rng, resync=False)
     markers = iter([segment.marker for segment in truth.raw.segments])
     serial = iter(range(1 << 20, 1 << 21))
