@@ -200,16 +200,24 @@ INLINE int find_caller(struct ms_state *s)
 	return s->frame != 0;
 }
 
-/* No further frame. In the middle of a segment that is no end; or the newest record is not filled. */
-INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample)
+/* The newest frame has no caller, or what it names is none: the evaluator links a frame that it calls
+ * before it has filled it (3.12: a call stores the caller ten instructions later). */
+INLINE int is_being_linked(const struct ms_state *s, const struct ms_sample_buffer *sample)
 {
-	if (s->open) {
-		if (s->trust == TRUST_NEWEST && sample->head.n_chain == 1 &&
-		    s->process.layout.chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && leaf_is_evaluator(s) &&
-		    find_caller(s))
-			return WALK_ON;
+	return s->open && s->trust == TRUST_NEWEST && sample->head.n_chain == 1 &&
+	       s->process.layout.chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && leaf_is_evaluator(s);
+}
+
+/* No further frame, or none that can be one. In the middle of a segment that is no end; or the newest
+ * record is not filled. */
+INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample, int why)
+{
+	if (is_being_linked(s, sample) && find_caller(s))
+		return WALK_ON;
+	if (why == WALK_TORN)
+		return WALK_TORN;
+	if (s->open)
 		return end_chain(sample, MS_CHAIN_INVALID);
-	}
 	if (s->trust == TRUST_NEWEST && s->outer_cframe && in_prologue(s))
 		return WALK_TORN;
 	return end_chain(sample, MS_CHAIN_ROOT);

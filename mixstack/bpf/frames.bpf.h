@@ -86,9 +86,12 @@ INLINE int cframe_step(struct ms_state *s, struct ms_sample_buffer *sample)
 
 	if (!s->cframe || s->cframe == s->root_cframe)
 		return WALK_DONE;
-	if (s->n_paired >= MAX_MARKERS || sample->head.n_chain >= MAX_CHAIN)
-		return sample->head.chain_end == MS_CHAIN_ROOT ? end_chain(sample, MS_CHAIN_TRUNCATED)
-							       : WALK_DONE;
+	if (s->n_paired >= MAX_MARKERS || sample->head.n_chain >= MAX_CHAIN) {
+		/* Of settled lists the outermost frames just have no marker. */
+		if (sample->head.flags & MS_SAMPLE_SETTLED || sample->head.chain_end != MS_CHAIN_ROOT)
+			return WALK_DONE;
+		return end_chain(sample, MS_CHAIN_TRUNCATED);
+	}
 	if (bpf_probe_read_user(&previous, 8, s->cframe + s->process.layout.cframe_previous))
 		return end_chain(sample, MS_CHAIN_READ_FAULT);
 	append_marker(s, sample, s->cframe);
@@ -140,7 +143,7 @@ enum {
 	SLOTS_FIRST = 8,    /* above it lie the return address and the caller's registers */
 	MISSED_MAX = 8,     /* frames whose evaluator may be missing on the native stack */
 	MARKERS_PER_CALL = 68,
-	LEARN_PER_SAMPLE = 8, /* each takes tail calls */
+	LEARN_PER_SAMPLE = 2, /* each takes two tail calls */
 };
 
 /* Which places of the frame [sp, cfa) hold this value? Only an evaluator's does; the places that all

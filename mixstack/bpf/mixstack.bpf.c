@@ -232,8 +232,8 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 		done = chain_step(s, sample);
 	}
 	FORGET();
-	if (done == WALK_NO_FRAME)
-		done = end_of_chain(s, sample);
+	if (done == WALK_NO_FRAME || done == WALK_TORN)
+		done = end_of_chain(s, sample, done);
 	if (done == WALK_TORN)
 		torn(s, sample);
 	if (!done || (sample->head.chain_end == MS_CHAIN_ROOT && s->search != SEARCH_ON && enter_next(s)))
@@ -260,7 +260,7 @@ int walk_frames(struct bpf_perf_event_data *ctx)
 		done = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
 	}
 	s->walking_frames = 1;
-	NO_UNROLL for (int i = 0; i < CHAIN_PER_CALL; i++) {
+	NO_UNROLL for (int i = 0; i < FRAMES_PER_CALL; i++) {
 		if (done)
 			break;
 		done = s->in_markers ? marker_step(s, sample) : frame_step(s, sample);

@@ -17,6 +17,7 @@ enum {
 
 	/* Work done per program; what is left is for the next tail call (the kernel allows 33). */
 	CHAIN_PER_CALL = 40,
+	FRAMES_PER_CALL = 64,
 	NATIVE_PER_CALL = 20,
 	CODES_PER_CALL = 8,
 

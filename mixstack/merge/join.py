@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from posixpath import basename
-from typing import Protocol
-
+from mixstack.merge.evaluators import Evaluators, Namer
 from mixstack.merge.hide import visible
 from mixstack.merge.quality import Grade, Tally, grade
-from mixstack.merge.splice import splice
-from mixstack.model import (
-    Fit,
-    Frame,
-    Item,
-    MergedStack,
-    NativeFrame,
-    NativeItem,
-    PythonItem,
-    RawStack,
-    Sample,
-)
+from mixstack.model import Frame, Item, NativeItem, PythonItem, RawStack, Sample
 
 # How many different stacks are kept for reuse; the capture's reader keeps as many alive itself.
 _CACHE_MAX = 1 << 16
-_EVALUATOR_NAME = "_PyEval_EvalFrameDefault"
-_SWITCHING_MODULES = ("_greenlet", "greenlet")  # the extension of greenlet, since 1.0 and before
-
-
-class Namer(Protocol):
-    """Gives the items of joined stacks their names."""
-
-    def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
-        """The name of `item` in process `pid` at `time_ns` (CLOCK_MONOTONIC)."""
-        ...
-
-    def generation(self, pid: int, time_ns: int) -> int:
-        """Equal at two moments of a process if every item has the same name at both."""
-        ...
 
 
 class _Joined:
@@ -62,7 +35,7 @@ class Joiner:
         self._tally = Tally()
         self._joined: dict[tuple[int, int, int], _Joined] = {}
         self._names = _Names(namer)
-        self._evaluators: dict[int, set[int | None]] = {}  # by process, pcs that have held a marker
+        self._evaluators = Evaluators(namer)
         self._ids: dict[tuple[Frame, ...], int] = {(): 0}
 
     @property
@@ -96,30 +69,11 @@ class Joiner:
 
     def _join(self, sample: Sample, generation: int) -> _Joined:
         pid, time_ns, stack = sample.pid, sample.time_ns, sample.stack
-        known = self._evaluators.setdefault(pid, {None})  # None: re-synced at a marker
-
-        def is_evaluator(frame: NativeFrame) -> bool:
-            if frame.pc in known:
-                return True
-            name = self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False)).name
-            return name.partition(".")[0] == _EVALUATOR_NAME
-
-        def switches_stacks(frame: NativeFrame) -> bool:
-            module = self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False)).file
-            return module is not None and basename(module).startswith(_SWITCHING_MODULES)
-
-        merged = splice(stack, is_evaluator, switches_stacks)
-        if merged.fit is Fit.EXACT:
-            known.update(_evaluator_pcs(merged))
+        merged = self._evaluators.splice(pid, time_ns, stack)
         frames = self._names.of(pid, time_ns, generation, merged.items)
         shown = visible(frames, self._show_interpreter)
         stack_id = self._ids.setdefault(shown, len(self._ids))
         return _Joined(stack, stack_id, grade(merged, frames))
-
-
-def _evaluator_pcs(merged: MergedStack) -> set[int | None]:
-    items = merged.items
-    return {item.frame.pc for item in items if isinstance(item, NativeItem) and item.evaluator}
 
 
 class _Names:

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from mixstack.merge.join import Joiner, Namer
+from mixstack.merge.evaluators import Namer
+from mixstack.merge.join import Joiner
 from mixstack.merge.timeline import Timeline
 from mixstack.model import Footer, Losses, Profile, Recording, Sample, ThreadProfile
 

@@ -26,10 +26,10 @@ def with_roots(table: UnwindTable, elf: Elf) -> UnwindTable:
     """The table of this file, in which the functions that begin a C stack are roots."""
     symbols = find_symbols(elf, BEGINS).values()
     functions = [(s.address - table.base, s.address - table.base + s.size) for s in symbols]
-    return _with_root_ranges(table, functions) if functions else table
+    return with_root_ranges(table, functions) if functions else table
 
 
-def _with_root_ranges(table: UnwindTable, ranges: Iterable[tuple[int, int]]) -> UnwindTable:
+def with_root_ranges(table: UnwindTable, ranges: Iterable[tuple[int, int]]) -> UnwindTable:
     """The table with one row of kind ROOT for each `[start, end)`, bytes from the base.
 
     A row may have held on both sides of either edge: neighbours with the same rule are one row.

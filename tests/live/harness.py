@@ -21,13 +21,11 @@ from elftools.elf.elffile import ELFFile
 
 import mixstack
 from mixstack.capture.reader import Capture, read_capture
-from mixstack.merge.splice import splice
-from mixstack.model import Frame, FrameKind, MergedStack, NativeFrame, NativeItem, Sample
+from mixstack.merge.evaluators import Evaluators
+from mixstack.model import Frame, FrameKind, MergedStack, Sample
 from mixstack.record.options import RecordOptions
 from mixstack.record.session import record as record_session
 from mixstack.symbolize.names import Namer
-
-from .grammar import bare_symbol
 
 MIXSTACK = (sys.executable, "-c", "from mixstack.cli.main import entry; entry()")
 LONGEST_LIFE_S = 120  # a target outlives even a killed test run by no more than this
@@ -125,34 +123,17 @@ def record(pid: int, output: Path, *, seconds: float = 0.5, rate_hz: int = 4999)
 def stacks(capture: Capture) -> Iterator[Stack]:
     """Every sample of a capture, in order of time. Equal stacks are joined and named once."""
     namer = Namer(capture)
+    evaluators = Evaluators(namer)
     known: dict[tuple[int, int, int], tuple[object, MergedStack, tuple[Frame, ...]]] = {}
     for sample in capture.samples():
         generation = namer.generation(sample.pid, sample.time_ns)
         key = (sample.pid, id(sample.stack), generation)
         if key not in known:
-            merged = splice(sample.stack, _by_name(namer, sample), _of_greenlet(namer, sample))
+            merged = evaluators.splice(sample.pid, sample.time_ns, sample.stack)
             full = tuple(namer.frame(sample.pid, sample.time_ns, item) for item in merged.items)
             known[key] = (sample.stack, merged, full)  # the key's id lives as long as its stack
         _, merged, full = known[key]
         yield Stack(sample, merged, full, tuple(f for f in full if not f.plumbing))
-
-
-def _by_name(namer: Namer, sample: Sample) -> Callable[[NativeFrame], bool]:
-    def is_evaluator(frame: NativeFrame) -> bool:
-        item = NativeItem(frame, evaluator=False)
-        name = namer.frame(sample.pid, sample.time_ns, item).name
-        return bare_symbol(name) == "_PyEval_EvalFrameDefault"
-
-    return is_evaluator
-
-
-def _of_greenlet(namer: Namer, sample: Sample) -> Callable[[NativeFrame], bool]:
-    def switches_stacks(frame: NativeFrame) -> bool:
-        item = NativeItem(frame, evaluator=False)
-        module = namer.frame(sample.pid, sample.time_ns, item).file or ""
-        return os.path.basename(module).startswith(("_greenlet", "greenlet"))
-
-    return switches_stacks
 
 
 def nameless_modules(capture: Capture) -> frozenset[str]:

@@ -83,12 +83,13 @@ def true_stack(rng: Random, *, resync: bool = True) -> Truth:
         stack_pointer=address,
         torn=bool(segments) and rng.random() < 0.1,
         end_pc=None,
+        marker_span=rng.choice((None, distance)),
     )
     return Truth(raw, tuple(items), _true_fit(raw))
 
 
 def single_stack(rng: Random, *, entering: bool) -> tuple[Truth, set[NativeFrame]]:
-    """A legal stack of one frame per evaluator, and these; a leaf may be one without a frame yet."""
+    """A legal stack, one frame per evaluator, and these. entering: the leaf is one, without any."""
     truth = true_stack(rng, resync=False)
     markers = iter([segment.marker for segment in truth.raw.segments])
     serial = iter(range(1 << 20, 1 << 21))
@@ -268,10 +269,12 @@ def check_one_in_each(merged: MergedStack) -> None:
 def check_not_believed(truth: Truth, spoiled: RawStack, merged: MergedStack) -> None:
     """A spoiled stack that is still graded as whole has no frame in a wrong slot.
 
-    One marker alone cannot show that its native frame is missing or mismeasured; two can.
+    One marker alone cannot show that its native frame is missing or mismeasured, where the probe
+    did not know the distance yet; two can.
     """
     claims = (Fit.EXACT, Fit.RESYNCED, Fit.COUNTED)
-    if merged.fit in claims and (len(spoiled.segments) > 1 or spoiled.counted):
+    one_alone = len(spoiled.segments) == 1 and spoiled.marker_span is None
+    if merged.fit in claims and (not one_alone or spoiled.counted):
         true_slots = slots(truth.items)
         assert all(true_slots[code] == native for code, native in slots(merged.items).items())
     if spoiled.native_end is not NativeEnd.ROOT or spoiled.chain_end is not ChainEnd.ROOT:

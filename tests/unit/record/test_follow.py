@@ -7,19 +7,22 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import pytest
 
 from mixstack.bpf.probe import Probe
-from mixstack.bpf.wire import ChainKind, MappingEntry, MappingKind, ProcessEntry
+from mixstack.bpf.wire import ChainKind, Learned, MappingEntry, MappingKind, ProcessEntry
 from mixstack.model import MappingSnapshot, Process
 from mixstack.record import follow
 from mixstack.record.describe import ANONYMOUS, TRAMPOLINE
 from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
 from mixstack.record.modules import VDSO, ModuleRegistry
 from mixstack.record.tables import TableSpace
+from mixstack.target.interpreter import FoundInterpreter, find_interpreter
+from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
 from tests.interpreters import SUPPORTED, Build, all_builds, supported
 
@@ -32,6 +35,15 @@ for line in sys.stdin:
     print("done", flush=True)
 """
 ALL = supported(lambda b: True)
+# Here _json and the like are libraries; in Debian's executables they are built in.
+WITH_LIBRARIES = supported(lambda b: b.tree is None and not b.static)
+KINDS = {
+    (3, 8): ChainKind.FRAME,
+    (3, 9): ChainKind.FRAME,
+    (3, 10): ChainKind.FRAME_CFRAME,
+    (3, 11): ChainKind.CFRAME,
+    (3, 12): ChainKind.CFRAME_SHIM,
+}
 
 
 class Told(NamedTuple):
@@ -49,9 +61,14 @@ class FakeProbe:
         self.pages = memoryview(bytearray(8 << 18))
         self.rows = memoryview(bytearray(8 << 20))
         self.told: list[Told] = []
+        self.taught: dict[int, Learned] = {}
 
     def set_process(self, pid: int, entry: ProcessEntry) -> None:
         self.told.append(Told(pid, bytes(entry)))
+
+    def teach(self, slot: int, learned: Learned) -> None:
+        assert slot not in self.taught, "what the probe has learned meanwhile would be lost"
+        self.taught[slot] = learned
 
     def remove_process(self, pid: int) -> None:
         self.told.append(Told(pid, None))
@@ -147,10 +164,10 @@ def test_the_first_look(build: Build) -> None:
         (process,) = case.processes
         assert process.interpreter is not None
         assert process.interpreter.version == build.version
-        kind = {11: ChainKind.CFRAME, 12: ChainKind.CFRAME_SHIM}.get(build.minor[1], ChainKind.SHIM)
-        assert case.probe.entry.layout.chain_kind == kind
+        assert case.probe.entry.layout.chain_kind == KINDS.get(build.minor, ChainKind.SHIM)
         assert case.notes == []
         _text_is_the_evaluators(case)
+        _the_probe_was_taught(case, build)
 
 
 def _text_is_the_evaluators(case: Case) -> None:
@@ -168,6 +185,21 @@ def _text_is_the_evaluators(case: Case) -> None:
         start, end = (at + mapping.load_bias for at in interpreter.evaluator)
         assert (entry.evaluator_start, entry.evaluator_end) == (start, end)
         assert entry.code_start <= start < end <= entry.code_end
+
+
+def _the_probe_was_taught(case: Case, build: Build) -> None:
+    """Where the evaluator links a shim in its prologue, the probe knows the distance beforehand."""
+    taught = case.probe.taught
+    if build.minor < (3, 12):
+        assert taught == {}
+        return
+    assert set(taught) == {case.probe.entry.slot}
+    learned = taught[case.probe.entry.slot]
+    assert learned.cfa_from_marker % 16 == 0
+    assert 0 < learned.cfa_from_marker < 1024
+    assert -64 <= learned.rbp_from_cfa <= -16
+    # What cannot be read from the code is left to the probe.
+    assert (learned.marker_from_cframe, learned.slots, learned.slot, learned.seen) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("build", ALL[-1:])
@@ -198,7 +230,7 @@ def test_a_library_that_is_loaded_later(build: Build) -> None:
         assert len(case.processes) == 1
 
 
-@pytest.mark.parametrize("build", ALL[-1:])
+@pytest.mark.parametrize("build", WITH_LIBRARIES[-1:])
 def test_the_files_of_late_libraries_are_read_one_at_a_time(build: Build) -> None:
     with obedient(build) as target:
         case = Case(target.child.pid)
@@ -225,7 +257,7 @@ def test_the_files_of_late_libraries_are_read_one_at_a_time(build: Build) -> Non
         assert len(case.snapshots) == 2
 
 
-@pytest.mark.parametrize("build", ALL[-1:])
+@pytest.mark.parametrize("build", WITH_LIBRARIES[-1:])
 def test_unread_files_are_read_at_the_end(build: Build) -> None:
     with obedient(build) as target:
         case = Case(target.child.pid)
@@ -318,6 +350,7 @@ def test_another_interpreter_after_an_exec(build: Build, monkeypatch: pytest.Mon
         assert set_again.entry is not None
         assert case.probe.entry.layout.chain_kind == ChainKind.CFRAME
         assert case.probe.entry.slot != slot
+        assert set(case.probe.taught) == {slot}  # the slot of 3.11 is learned by the probe alone
         assert [p.interpreter and p.interpreter.version for p in case.processes] == [
             build.version,
             other.version,
@@ -332,7 +365,8 @@ def test_a_program_that_is_no_python_after_an_exec(build: Build) -> None:
         case = Case(target.child.pid)
         case.follower.refresh(asked=True)
         target.tell("os.execvp('sleep', ['sleep', '60'])")
-        _until(lambda: Path(f"/proc/{target.child.pid}/exe").resolve().name != "python3.13")
+        exe = Path(f"/proc/{target.child.pid}/exe")
+        _until(lambda: not exe.resolve().name.startswith("python"))
         _until(lambda: len(executable_lines(target.child.pid)) > 2)
         case.follower.refresh(asked=True)
         assert case.follower.layout is None
@@ -347,6 +381,86 @@ def test_a_program_that_is_no_python_after_an_exec(build: Build) -> None:
         ]
         case.follower.finish()
         assert len(case.notes) == 1
+
+
+def _subinterpreter(build: Build) -> str:
+    name = "_interpreters" if build.minor >= (3, 13) else "_xxsubinterpreters"
+    return f"import {name} as subinterpreters; other = subinterpreters.create()"
+
+
+@pytest.mark.parametrize("build", SUPPORTED)
+def test_a_second_interpreter_is_noticed_without_being_asked(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it shows in the mappings once its library is there."""
+    monkeypatch.setattr(follow, "SETTLED_AFTER_S", 0.0)
+    monkeypatch.setattr(follow, "_REREAD_S", 1000.0)
+    with obedient(build) as target:
+        statement, _, create = _subinterpreter(build).partition("; ")
+        target.do(statement)
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        case.follower.refresh(asked=False)
+        before = case.probe.entry
+        assert before.several == 0
+        assert len(case.probe.told) == 1
+        target.do(create)
+        case.follower.refresh(asked=False)
+        case.follower.refresh(asked=False)
+        assert len(case.probe.told) == 2
+        before.several = 1
+        assert bytes(case.probe.entry) == bytes(before)  # and nothing else
+        assert len(case.snapshots) == len(case.processes) == 1
+
+
+@pytest.mark.parametrize("build", WITH_LIBRARIES[-1:])
+def test_the_interpreters_that_were_there_before(build: Build) -> None:
+    with obedient(build) as target:
+        target.do(_subinterpreter(build))
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        assert len(case.probe.told) == 1
+        assert case.probe.entry.several == 1
+        target.do("import _json, _bisect")  # the entry is written anew
+        case.follower.refresh(asked=True)
+        assert case.probe.entry.several == 1
+        target.tell(f"os.execv({build.executable!r}, [{build.executable!r}, '-S', '-c', {OBEY!r}])")
+        assert target.child.stdout is not None
+        _until_ready(target)
+        case.follower.refresh(asked=True)
+        assert case.probe.entry.several == 0
+
+
+def _until_ready(target: Obedient) -> None:
+    assert target.child.stdout is not None
+    while target.child.stdout.readline() != "ready\n":
+        pass
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_an_interpreter_that_may_be_read_wrongly(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer one, or a pre-release: it is sampled, and that is said once."""
+    note = "it runs a pre-release of CPython 3.15"
+
+    def doubtful(process: TargetProcess, lines: tuple[MapLine, ...]) -> object:
+        found = find_interpreter(process, lines)
+        assert isinstance(found, FoundInterpreter)
+        return replace(found, note=note)
+
+    monkeypatch.setattr(follow, "find_interpreter", doubtful)
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        target.do("kept = mmap.mmap(-1, 4096, 0x22, 7)")
+        case.follower.refresh(asked=True)
+        assert len(case.snapshots) == 2
+        (process,) = case.processes
+        assert process.interpreter is not None
+        assert process.note == note
+        assert case.notes == [f"process {target.child.pid}: {note}; its frames may be wrong"]
+        assert case.probe.entry.layout.chain_kind == ChainKind.SHIM
 
 
 @pytest.mark.parametrize("build", ALL[-1:])

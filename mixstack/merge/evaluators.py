@@ -1,0 +1,73 @@
+"""What names can tell where addresses do not: which native frames are the bytecode loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from posixpath import basename
+from typing import Final, Protocol
+
+from mixstack.merge.splice import splice
+from mixstack.model import Fit, Frame, Item, MergedStack, NativeFrame, NativeItem, RawStack
+
+_EVALUATOR_NAME: Final = "_PyEval_EvalFrameDefault"
+# The extension of greenlet, since 1.0 and before.
+_SWITCHING_MODULES: Final = (
+    "_greenlet",
+    "greenlet",
+)  # the extension of greenlet, since 1.0 and before
+
+
+class Namer(Protocol):
+    """Gives the items of joined stacks their names."""
+
+    def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
+        """The name of `item` in process `pid` at `time_ns` (CLOCK_MONOTONIC)."""
+        ...
+
+    def generation(self, pid: int, time_ns: int) -> int:
+        """Equal at two moments of a process if every item has the same name at both."""
+        ...
+
+
+class Evaluators:
+    """Joins stacks, and learns from those that join well which functions hold markers.
+
+    So the evaluator is known in a stripped binary too, and where its symbol covers but its head.
+    """
+
+    def __init__(self, namer: Namer) -> None:
+        self._namer = namer
+        self._known: dict[int, set[str]] = {}  # by process, names of what has held a marker
+
+    def splice(self, pid: int, time_ns: int, stack: RawStack) -> MergedStack:
+        """Join the stacks of one moment of a process."""
+        known = self._known.setdefault(pid, set())
+
+        def named(frame: NativeFrame) -> Frame:
+            return self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False))
+
+        def is_evaluator(frame: NativeFrame) -> bool:
+            if frame.pc is None:  # re-synced at a marker
+                return True
+            name = named(frame).name
+            return name in known or name.partition(".")[0] == _EVALUATOR_NAME
+
+        def switches_stacks(frame: NativeFrame) -> bool:
+            module = named(frame).file
+            return module is not None and basename(module).startswith(_SWITCHING_MODULES)
+
+        merged = splice(stack, is_evaluator, switches_stacks)
+        # With a known distance from marker to CFA, one frame is proof; else a whole stack is.
+        if merged.fit is Fit.EXACT or (not known and stack.marker_span is not None):
+            known.update(named(frame).name for frame in _holders(merged, stack))
+        return merged
+
+
+def _holders(merged: MergedStack, stack: RawStack) -> Iterator[NativeFrame]:
+    """The native frames that hold a marker."""
+    markers = {segment.marker for segment in stack.segments}
+    for item in merged.items:
+        if isinstance(item, NativeItem) and item.evaluator and item.frame.pc is not None:
+            span = stack.marker_span
+            if span is None or item.frame.cfa - span in markers:
+                yield item.frame
