@@ -4,7 +4,8 @@
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine
 #   make support the table of docs/support.md: how stacks join on every build
-#   make oracle  the trampoline oracle at full length: 100,000 samples per interpreter (about 2 minutes)
+#   make oracle  the oracles at full length: a million samples against trampolines, 300 stops with gdb per
+#                interpreter (most of an hour)
 #   make trees   the interpreters of later releases of Debian, in build/trees or $MIXSTACK_TREES
 #   make wheel   a wheel with the compiled probe inside, in dist/
 
@@ -54,6 +55,7 @@ support: setup-dev trees
 
 oracle: setup-dev trees
 	$(PYTHON) -m tests.bench.trampoline_oracle
+	$(PYTHON) -m tests.bench.gdb_oracle 300
 
 trees:
 	$(call need,mmdebstrap,mmdebstrap debian-archive-keyring)

@@ -54,8 +54,7 @@ class Step(enum.IntEnum):
 class NativeFrame(NamedTuple):
     """One native frame: its stack range is `[cfa of the next inner frame (or SP), cfa)`.
 
-    `pc` is as the CPU had it; for `Step.CALLER` and `FRAME_POINTER` it is a return address, so
-    whoever looks up a symbol takes `lookup_pc`.
+    `pc` is as the CPU had it: a caller's lies behind the call, so a symbol goes by `lookup_pc`.
     """
 
     pc: int | None
@@ -78,7 +77,7 @@ class CodeKey(NamedTuple):
 
 
 class PythonFrame(NamedTuple):
-    """One interpreter frame. `offset`: bytes from `co_code_adaptive` to the instruction, or < 0.
+    """One interpreter frame. `offset`: bytes from the start of its bytecode; < 0 before that.
 
     `incomplete`: the frame has not reached its first traceable instruction (or is the synthetic
     `__init__` frame of a class call); it is dropped by rule when stacks are joined.
@@ -148,8 +147,7 @@ class Module:
 class Mapping:
     """An executable mapping. `load_bias`: pc - load_bias = the address as the ELF file counts it.
 
-    `module_id` is None for memory without a file; `label` then says what it is ("[vdso]",
-    "[perf trampoline]", "[anon]").
+    label: what memory without a file is: "[vdso]", "[anon]", ...; only the vDSO has a module then.
     """
 
     start: int
@@ -183,10 +181,7 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A recorded process. `interpreter` is None if no supported CPython was found.
-
-    note: why; or why the frames of one that was found may be wrong.
-    """
+    """A recorded process. `note`: why it has no interpreter, or why its frames may be wrong."""
 
     pid: int
     command: tuple[str, ...]
@@ -198,8 +193,7 @@ class Process:
 class Code:
     """What a code object says of itself. `linetable`: `co_linetable`; None if not readable.
 
-    version: that of the interpreter that made it, for a process may exec another one; None in
-    captures of mixstack 0.1.
+    version: of the interpreter that made it (a process may exec another); None in captures of 0.1.
     """
 
     pid: int

@@ -29,8 +29,9 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "elf": set(),
     "bpf": {"errors"},
-    "unwind": {"elf", "bpf.wire"},  # the rows are the probe's structs
-    "target": {"elf", "errors", "bpf.wire"},  # so are the layouts
+    "elf_names": {"elf"},
+    "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
+    "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
     "capture": {"model", "errors", "bpf.wire"},  # samples are stored as the probe sent them
     "symbolize": {"model", "elf"},
     "merge": {"model"},
@@ -63,7 +64,7 @@ ARROWS: dict[str, set[str]] = {
 }
 
 # Values in, values out: no file, no process, no clock, no terminal.
-PURE = ("model", "errors", "merge", "export", "unwind", "symbolize", "capture.layout")
+PURE = ("model", "errors", "elf_names", "merge", "export", "unwind", "symbolize", "capture.layout")
 IMPURE = {
     "unwind.cache": "keeps compiled tables on disk",
     "symbolize.kernel": "reads the kernel's own symbol table",

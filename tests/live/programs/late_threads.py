@@ -11,7 +11,8 @@ stack = root ( py:threading.py:*,_weakrefset.py:* )+ ( daemon )?
       | root py:threading.py:Thread.start mark:gap c:@libc.so*
       | mark:cut c:@libc.so*
       | mark:exiting c:@libc.so*
-      | root c:* c:PyObject_ClearWeakRefs ( c:handle_callback )? py:_weakrefset.py:WeakSet.__init__.<locals>._remove
+      | root c:* c:PyObject_ClearWeakRefs ( c:handle_callback )?
+        py:_weakrefset.py:WeakSet.__init__.<locals>._remove
       | thread py:spin
       | pthread
       | pthread py:threading.py:Thread._bootstrap ( py:threading.py:*,_weakrefset.py:* )*

@@ -1,7 +1,7 @@
 """A debugger that steps: set_trace() in the middle of a function, then a scripted session.
 
 event = ( c:*_trampoline,call_*,sys_*,*instrument*,_Py_call_*,_PyEval_*,maybe_call* )+
-own = ( py:bdb.py:*,contextlib.py:*,linecache.py:* c:* )+
+own = ( py:bdb.py:*,contextlib.py:*,linecache.py:*,<frozen*linecache>:* c:* )+
 stack = root py:work ( py:traced ( ( py:step )? ( event )? own ( py:Scripted.* ( own )? )? )? )?
 """
 

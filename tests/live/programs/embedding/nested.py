@@ -11,10 +11,11 @@ import host
 
 
 def work():
-    value = 0
-    for bit in range(3000):
-        value ^= bit
-    host.call(1, "second")
+    while True:
+        value = 0
+        for bit in range(3000):
+            value ^= bit
+        host.call(1, "second")
 
 
 def second():
