@@ -70,10 +70,13 @@ class AddressBook:
                 by_module[loaded.module.id].add(vaddr)
             else:
                 homeless.add(pc)
+        roots = (f"/proc/{follower.process.pid}/root", "/")
         for module_id, vaddrs in sorted(by_module.items()):
             loaded = modules[module_id]
             if loaded.path is not None:
-                symbols = self._symbols.find_symbols(module_id, loaded.path, vaddrs)
+                symbols = self._symbols.find_symbols(
+                    module_id, loaded.path, vaddrs, seen_as=loaded.module.path, roots=roots
+                )
             elif loaded.image is not None:
                 symbols = self._symbols.find_symbols_in_image(module_id, loaded.image, vaddrs)
             else:

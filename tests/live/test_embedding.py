@@ -44,65 +44,88 @@ JOINED = frozenset({Fit.EXACT, Fit.NATIVE_ONLY, Fit.COUNTED})
 RESYNCED = JOINED | {Fit.RESYNCED}
 
 
+# 3.8, 3.9: the probe learns from a program's first stacks where evaluators keep their frame. Until
+# then nothing says in which order the frames of several thread states belong.
+LEARNING_SAMPLES = 32
+LEARNED_UNTIL = (3, 9)
+
+
 @dataclass(frozen=True)
 class Expected:
     """What is special about a way of living in a process.
 
-    host: the C program that runs the script. wheels: it needs PACKAGES. since: the first version
-    that has it. full: the least share of samples that show the whole behaviour. fits: those
-    that are right for it; imperfect: the share that may have another. bare: evaluators without a
-    Python frame are legal. indifferent: mutations (kind, name of the frame) that make another
-    legal stack.
+    on: the builds, by their names in SUPPORTED. host: the C program that runs the script. wheels:
+    it needs PACKAGES. full: the least share of samples that show the whole behaviour. fits: those
+    that are right for it; imperfect: the share that may have another. several: a C stack holds
+    frames of several thread states. bare: evaluators without a Python frame are legal.
+    indifferent: mutations (kind, name of the frame) that make another legal stack.
     """
 
+    on: str
     host: str | None = None
     wheels: bool = False
-    since: tuple[int, int] = (3, 8)
     full: float = 0.5
     fits: frozenset[Fit] = JOINED
     imperfect: float = 0.001
+    several: bool = False
     bare: bool = False
     indifferent: str = "nothing"
 
 
-def _first(rows: Sequence[Any], kind: Callable[[Build], object]) -> list[Any]:
-    """The first build of each kind, and the rows whose build is missing here."""
-    kinds: dict[object, Any] = {}
-    for row in rows:
-        build = row.values[0]
-        kinds.setdefault(row.id if build is None else kind(build), row)
-    return list(kinds.values())
-
-
-ONE_OF_EACH_VERSION = _first(SUPPORTED, lambda build: build.minor)
-ONE_OF_EACH_KIND = _first(SUPPORTED[::-1], lambda build: (build.static, build.tree is None))
-
 # While greenlet copies stacks, the frames of the one that stops are linked past their markers.
 SWITCHING = 0.03
+# Starting to record takes a second. So what depends on how an interpreter links its frames runs once
+# for each such way (3.8, 3.9; 3.10; 3.11; 3.12; from 3.13 on), the rest on an old and a new one.
 EXPECTED = {
-    "callers": Expected(host="embed_callers"),
-    "debugger": Expected(indifferent="Bdb|[cC]ontext|Scripted|dispatch|user_line|lost: step"),
+    "callers": Expected("3.8 3.10 3.11-shared 3.12 3.14", host="embed_callers"),
+    "debugger": Expected(
+        "3.11-shared 3.15",
+        indifferent="Bdb|[cC]ontext|Scripted|dispatch|user_line|cache|lost: step",
+    ),
     "deep_evaluator": Expected(
-        since=(3, 11), fits=JOINED | {Fit.PARTIAL}, indifferent="lost: down"
+        "3.11-shared 3.14", fits=JOINED | {Fit.PARTIAL}, indifferent="lost: down"
     ),
-    "gevents": Expected(wheels=True, full=0.2, imperfect=SWITCHING, bare=True, indifferent="."),
+    "gevents": Expected(
+        "3.8 3.14", wheels=True, full=0.2, imperfect=SWITCHING, bare=True, indifferent="."
+    ),
     "greenlets": Expected(
-        wheels=True, imperfect=SWITCHING, bare=True, indifferent="lost: (ping|pong)"
+        "3.9 3.10 3.11-shared 3.12 3.13 3.15",
+        wheels=True,
+        imperfect=SWITCHING,
+        bare=True,
+        indifferent="lost: (ping|pong)",
     ),
-    "in_thread": Expected(host="embed_thread"),
-    "monitoring": Expected(since=(3, 12), indifferent="lost: step"),
-    "nested": Expected(host="embed_nested", full=0.2),
-    "set_trace": Expected(indifferent="lost: step"),
-    "subinterpreter": Expected(),
-    "subinterpreter_threads": Expected(),
+    "in_thread": Expected("3.9 3.12", host="embed_thread"),
+    "monitoring": Expected("3.12 3.15", indifferent="lost: step"),
+    "nested": Expected(
+        "3.8 3.9 3.10 3.11-shared 3.12 3.13 3.15", host="embed_nested", full=0.2, several=True
+    ),
+    "set_trace": Expected("3.8 3.10 3.13", indifferent="lost: step"),
+    "subinterpreter": Expected("3.9 3.10 3.11-static 3.12 3.14", several=True),
+    "subinterpreter_threads": Expected("3.8 3.10 3.11-shared 3.12 3.13-debian", several=True),
 }
+ANOTHER_NAME = Expected("3.13 3.15")  # one with a shared libpython, one without
+
+
+def _rows(names: str) -> list[Any]:
+    """The rows of SUPPORTED with these names, with a build or without."""
+    rows = {str(row.id).partition("=")[0]: row for row in SUPPORTED}
+    return [rows[name] for name in names.split()]
+
+
+def _on_its_builds(name: str) -> list[Any]:
+    return [
+        pytest.param(name, *row.values, id=f"{name}-{row.id}", marks=row.marks)
+        for row in _rows(EXPECTED[name].on)
+    ]
 
 
 # --- programs that are special inside ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("build", ONE_OF_EACH_VERSION)
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize(
+    ("name", "build"), [row for name in EXPECTED for row in _on_its_builds(name)]
+)
 def test_every_stack_is_legal(
     name: str,
     build: Build,
@@ -111,8 +134,6 @@ def test_every_stack_is_legal(
     tmp_path: Path,
 ) -> None:
     expected = EXPECTED[name]
-    if build.minor < expected.since:
-        pytest.skip(f"{name} is new in {expected.since[0]}.{expected.since[1]}")
     path = EMBEDDING / f"{name}.py"
     if expected.host is not None:
         build = replace(build, executable=str(hosts(build, expected.host)))
@@ -122,7 +143,8 @@ def test_every_stack_is_legal(
         "\n\n"
     )[2]
     grammar = Grammar(text, str(path), build.minor)
-    _judge(found, nameless, grammar, expected)
+    learning = expected.several and build.minor <= LEARNED_UNTIL
+    _judge(found, nameless, grammar, expected, LEARNING_SAMPLES if learning else 0)
     # before 3.11 a frame's name says too little of whose it is
     if not nameless and build.minor >= (3, 11) and expected.indifferent != ".":
         _check_strength(found, grammar, expected)
@@ -172,7 +194,7 @@ def _virtual_environment(build: Build, folder: Path) -> tuple[list[str], str, Pa
     return inside.command(EMBEDDING / "plain.py"), "", EMBEDDING / "plain.py"
 
 
-@pytest.mark.parametrize("build", ONE_OF_EACH_KIND)
+@pytest.mark.parametrize("build", _rows(ANOTHER_NAME.on))
 @pytest.mark.parametrize(
     "way",
     [
@@ -187,7 +209,7 @@ def test_an_interpreter_by_another_name(
     command, runner, own_file = way(build, tmp_path)
     found, nameless = _record(command, tmp_path)
     text = f"stack = entry {runner} py:<module> py:work c:builtin_sorted ( c:list_sort* )+ py:key"
-    _judge(found, nameless, Grammar(text, str(own_file), build.minor), Expected())
+    _judge(found, nameless, Grammar(text, str(own_file), build.minor), ANOTHER_NAME)
 
 
 # --- what is no CPython --------------------------------------------------------------------------
@@ -220,8 +242,13 @@ def _record(command: Sequence[str], folder: Path) -> tuple[list[Stack], frozense
 
 
 def _judge(
-    found: Sequence[Stack], nameless: frozenset[str], grammar: Grammar, expected: Expected
+    found: Sequence[Stack],
+    nameless: frozenset[str],
+    grammar: Grammar,
+    expected: Expected,
+    learning: int = 0,
 ) -> None:
+    """`learning`: how many samples, from the first on, may hold frames without a place."""
     distinct: dict[tuple[Frame, ...], int] = Counter(stack.frames for stack in found)
     verdicts = {frames: grammar.match(frames, nameless) for frames in distinct}
     outside = [
@@ -238,7 +265,12 @@ def _judge(
     )
     full = sum(n for f, n in distinct.items() if verdicts[f].verdict is Verdict.FULL)
     assert full >= expected.full * len(found), f"only {full} of {len(found)} show the behaviour"
-    wrong = [s for s in found if s.merged.fit not in expected.fits or _lost(s, expected)]
+    wrong = [
+        stack
+        for at, stack in enumerate(found)
+        if (stack.merged.fit not in expected.fits or _lost(stack, expected))
+        and not (at < learning and _says_cut(stack))
+    ]
     blind = [stack for stack in found if _is_blind(stack)]
     assert len(blind) <= BLIND * len(found), f"{len(blind)} of {len(found)}:\n{show(blind[0].full)}"
     fits = Counter(stack.merged.fit.value for stack in found)
@@ -252,6 +284,13 @@ def _admits_it(frames: Sequence[Frame]) -> bool:
     """Whether a stack says that Python frames found no place; its fit is judged as well."""
     return any(
         frame.kind is FrameKind.MARK and frame.name == MarkReason.UNPLACED.value for frame in frames
+    )
+
+
+def _says_cut(stack: Stack) -> bool:
+    return any(
+        frame.kind is FrameKind.MARK and frame.name == MarkReason.CHAIN_CUT.value
+        for frame in stack.frames
     )
 
 

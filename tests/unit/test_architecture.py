@@ -72,7 +72,6 @@ IMPURE = {
     "symbolize.offline": "the same, for a capture that was cut off",
     "symbolize.rooted": "opens a file below a root folder",
     "symbolize.debug_files": "looks for the debug files of a file",
-    "symbolize.native": "opens the files whose source lines are wanted",
 }
 WORLD = {
     "os",

@@ -1,8 +1,10 @@
 """Classes called: __new__, __init__ of a derived class and of its base, a metaclass's __call__.
 
+The functions have names of their own: before 3.11 a frame does not tell its class.
+
 stack = root py:work
-        ( py:Base.__new__ | py:Derived.__init__ ( py:Base.__init__ )?
-        | py:Meta.__call__ ( py:Made.__init__ )? )
+        ( py:Base.__new__ | py:Derived.derived ( py:Base.base )?
+        | py:Meta.__call__ ( py:Made.made )? )
 """
 
 
@@ -13,17 +15,21 @@ class Base:
             number ^= bit
         return made
 
-    def __init__(self, number):
+    def base(self, number):
         for bit in range(20):
             number ^= bit
         self.number = number
 
+    __init__ = base
+
 
 class Derived(Base):
-    def __init__(self, number):
+    def derived(self, number):
         super().__init__(number)
         for bit in range(20):
             number ^= bit
+
+    __init__ = derived
 
 
 class Meta(type):
@@ -34,9 +40,11 @@ class Meta(type):
 
 
 class Made(metaclass=Meta):
-    def __init__(self, number):
+    def made(self, number):
         for bit in range(20):
             number ^= bit
+
+    __init__ = made
 
 
 def work():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mixstack.merge import join
+from mixstack.merge import evaluators, join
 from mixstack.merge.hide import visible
 from mixstack.merge.profile import build_profile
 from mixstack.model import (
@@ -227,13 +227,13 @@ def test_an_incomplete_capture_is_said_to_be_so() -> None:
 
 def test_equal_stacks_are_joined_and_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
     joined = []
-    real = join.splice
-    monkeypatch.setattr(join, "splice", lambda *args: joined.append(args) or real(*args))
+    real = evaluators.splice
+    monkeypatch.setattr(evaluators, "splice", lambda *args: joined.append(args) or real(*args))
     namer = FakeNamer()
     capture = FakeCapture([sample(i, SORT) for i in range(50)])
     build_profile(capture, namer, show_interpreter=False)
     assert len(joined) == 1
-    assert len(namer.asked) == 4
+    assert len(namer.asked) == 5  # once per item, and for the function that held the marker
 
 
 def test_a_stack_is_named_anew_after_the_mappings_changed() -> None:
@@ -264,7 +264,7 @@ SHALLOW = raw_stack("run@900 code@800", "760:f")
     ("samples", "last"),
     [
         pytest.param([DEEP], "[truncated] f f [unplaced Python frames] code", id="nothing known"),
-        pytest.param([SHALLOW, DEEP], "[truncated] f f", id="the pc held a marker before"),
+        pytest.param([SHALLOW, DEEP], "[truncated] f f", id="the function held a marker before"),
         pytest.param([DEEP_IN_SYMBOL], "[truncated] f f", id="the symbol is the evaluator's"),
     ],
 )
@@ -276,40 +276,6 @@ def test_where_the_frames_of_a_cut_chain_go(samples: list[RawStack], last: str) 
 def test_a_marker_in_another_process_proves_nothing() -> None:
     profile = build(sample(0, SHALLOW, pid=10), sample(0, DEEP, pid=11))
     assert "[unplaced Python frames]" in shown(profile, 1)[-1][0]
-
-
-# The hub runs main, and switch begins a greenlet that runs task; no marker is known (3.8, 3.9).
-PLACED = "_PyEval_EvalFrameDefault switch task leaf"
-UNPLACED = (
-    "task [unplaced Python frames] _PyEval_EvalFrameDefault switch _PyEval_EvalFrameDefault leaf"
-)
-GREENLET = raw_stack("run@900 evalA@800 switch@700 evalB@600 leaf@500", "task", counted=True)
-
-
-@pytest.mark.parametrize(
-    ("module", "line", "fit"),
-    [
-        ("/lib/greenlet/_greenlet.cpython-38-x86_64-linux-gnu.so", PLACED, Fit.COUNTED),
-        ("/lib/greenlet.cpython-38-x86_64-linux-gnu.so", PLACED, Fit.COUNTED),
-        ("/lib/greenlet/other.so", UNPLACED, Fit.PARTIAL),
-        (None, UNPLACED, Fit.PARTIAL),
-    ],
-    ids=["greenlet since 1.0", "before", "a folder of that name", "no module"],
-)
-def test_only_greenlet_switches_stacks(module: str | None, line: str, fit: Fit) -> None:
-    namer = FakeNamer(modules={} if module is None else {"switch": module})
-    capture = FakeCapture([sample(0, GREENLET)])
-    profile = build_profile(capture, namer, show_interpreter=False)
-    assert shown(profile) == [(line, 1)]
-    assert profile.quality.fits == {fit: 1}
-
-
-def test_who_switches_stacks_is_asked_only_where_frames_are_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    namer = FakeNamer()
-    build_profile(FakeCapture([sample(0, SORT)]), namer, show_interpreter=False)
-    assert len(namer.asked) == 4  # once per item: for its name
 
 
 def test_progress_is_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -55,6 +56,7 @@ class Mapped:
     """One module at BASE; notes what is asked."""
 
     asked: list[int] = field(default_factory=list)
+    process: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(pid=1))
 
     def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
         self.asked.append(address)

@@ -16,8 +16,8 @@ from mixstack.elf import Elf, open_elf
 from mixstack.symbolize.debug_files import find_debug_file, find_shared_file, mini_debug_info
 from mixstack.symbolize.elf_symbols import SymbolTable
 from mixstack.symbolize.record_side import tables_of
-from tests.unit.symbolize.dwarf.programs import BUILDS, build, functions_of, tool
 from tests.unit.symbolize.images import LOCAL, Sym, elf
+from tests.unit.symbolize.programs import BUILDS, build, functions_of, tool
 
 PROGRAM = "/opt/bin/program"
 
