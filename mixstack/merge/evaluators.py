@@ -11,10 +11,10 @@ from mixstack.model import Fit, Frame, Item, MergedStack, NativeFrame, NativeIte
 
 _EVALUATOR_NAME: Final = "_PyEval_EvalFrameDefault"
 # The extension of greenlet, since 1.0 and before.
-_SWITCHING_MODULES: Final = (
-    "_greenlet",
-    "greenlet",
-)  # the extension of greenlet, since 1.0 and before
+_SWITCHING_MODULES: Final = ("_greenlet", "greenlet")
+
+
+Function = tuple[str | None, str]  # module and name
 
 
 class Namer(Protocol):
@@ -37,7 +37,7 @@ class Evaluators:
 
     def __init__(self, namer: Namer) -> None:
         self._namer = namer
-        self._known: dict[int, set[str]] = {}  # by process, names of what has held a marker
+        self._known: dict[int, set[Function]] = {}  # by process, what has held a marker
 
     def splice(self, pid: int, time_ns: int, stack: RawStack) -> MergedStack:
         """Join the stacks of one moment of a process."""
@@ -49,8 +49,8 @@ class Evaluators:
         def is_evaluator(frame: NativeFrame) -> bool:
             if frame.pc is None:  # re-synced at a marker
                 return True
-            name = named(frame).name
-            return name in known or name.partition(".")[0] == _EVALUATOR_NAME
+            function = _function(named(frame))
+            return function in known or function[1].partition(".")[0] == _EVALUATOR_NAME
 
         def switches_stacks(frame: NativeFrame) -> bool:
             module = named(frame).file
@@ -59,8 +59,14 @@ class Evaluators:
         merged = splice(stack, is_evaluator, switches_stacks)
         # With a known distance from marker to CFA, one frame is proof; else a whole stack is.
         if merged.fit is Fit.EXACT or (not known and stack.marker_span is not None):
-            known.update(named(frame).name for frame in _holders(merged, stack))
+            found = (_function(named(frame)) for frame in _holders(merged, stack))
+            # [anon] and [unknown] are the names of all that has none.
+            known.update(function for function in found if not function[1].startswith("["))
         return merged
+
+
+def _function(frame: Frame) -> Function:
+    return frame.file, frame.name
 
 
 def _holders(merged: MergedStack, stack: RawStack) -> Iterator[NativeFrame]:

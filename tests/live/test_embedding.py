@@ -45,7 +45,7 @@ RESYNCED = JOINED | {Fit.RESYNCED}
 
 
 # 3.8, 3.9: the probe learns from a program's first stacks where evaluators keep their frame. Until
-# then nothing says in which order the frames of several thread states belong.
+# then the frames of several thread states, or those around a trace function, may have no place.
 LEARNING_SAMPLES = 32
 LEARNED_UNTIL = (3, 9)
 
@@ -56,8 +56,7 @@ class Expected:
 
     on: the builds, by their names in SUPPORTED. host: the C program that runs the script. wheels:
     it needs PACKAGES. full: the least share of samples that show the whole behaviour. fits: those
-    that are right for it; imperfect: the share that may have another. several: a C stack holds
-    frames of several thread states. bare: evaluators without a Python frame are legal.
+    that are right for it; imperfect: the share that may have another. bare: evaluators without a Python frame are legal.
     indifferent: mutations (kind, name of the frame) that make another legal stack.
     """
 
@@ -67,15 +66,14 @@ class Expected:
     full: float = 0.5
     fits: frozenset[Fit] = JOINED
     imperfect: float = 0.001
-    several: bool = False
     bare: bool = False
     indifferent: str = "nothing"
 
 
 # While greenlet copies stacks, the frames of the one that stops are linked past their markers.
 SWITCHING = 0.03
-# Starting to record takes a second. So what depends on how an interpreter links its frames runs once
-# for each such way (3.8, 3.9; 3.10; 3.11; 3.12; from 3.13 on), the rest on an old and a new one.
+# To start recording takes a second. So what depends on how an interpreter links its frames runs
+# once for each such way (3.8, 3.9; 3.10; 3.11; 3.12; from 3.13 on), the rest on an old and a new.
 EXPECTED = {
     "callers": Expected("3.8 3.10 3.11-shared 3.12 3.14", host="embed_callers"),
     "debugger": Expected(
@@ -97,12 +95,10 @@ EXPECTED = {
     ),
     "in_thread": Expected("3.9 3.12", host="embed_thread"),
     "monitoring": Expected("3.12 3.15", indifferent="lost: step"),
-    "nested": Expected(
-        "3.8 3.9 3.10 3.11-shared 3.12 3.13 3.15", host="embed_nested", full=0.2, several=True
-    ),
+    "nested": Expected("3.8 3.9 3.10 3.11-shared 3.12 3.13 3.15", host="embed_nested", full=0.2),
     "set_trace": Expected("3.8 3.10 3.13", indifferent="lost: step"),
-    "subinterpreter": Expected("3.9 3.10 3.11-static 3.12 3.14", several=True),
-    "subinterpreter_threads": Expected("3.8 3.10 3.11-shared 3.12 3.13-debian", several=True),
+    "subinterpreter": Expected("3.9 3.10 3.11-static 3.12 3.14"),
+    "subinterpreter_threads": Expected("3.8 3.10 3.11-shared 3.12 3.13-debian"),
 }
 ANOTHER_NAME = Expected("3.13 3.15")  # one with a shared libpython, one without
 
@@ -143,8 +139,8 @@ def test_every_stack_is_legal(
         "\n\n"
     )[2]
     grammar = Grammar(text, str(path), build.minor)
-    learning = expected.several and build.minor <= LEARNED_UNTIL
-    _judge(found, nameless, grammar, expected, LEARNING_SAMPLES if learning else 0)
+    learning = LEARNING_SAMPLES if build.minor <= LEARNED_UNTIL else 0
+    _judge(found, nameless, grammar, expected, learning)
     # before 3.11 a frame's name says too little of whose it is
     if not nameless and build.minor >= (3, 11) and expected.indifferent != ".":
         _check_strength(found, grammar, expected)
@@ -269,7 +265,7 @@ def _judge(
         stack
         for at, stack in enumerate(found)
         if (stack.merged.fit not in expected.fits or _lost(stack, expected))
-        and not (at < learning and _says_cut(stack))
+        and not (at < learning and _admits_it(stack.frames))
     ]
     blind = [stack for stack in found if _is_blind(stack)]
     assert len(blind) <= BLIND * len(found), f"{len(blind)} of {len(found)}:\n{show(blind[0].full)}"
@@ -284,13 +280,6 @@ def _admits_it(frames: Sequence[Frame]) -> bool:
     """Whether a stack says that Python frames found no place; its fit is judged as well."""
     return any(
         frame.kind is FrameKind.MARK and frame.name == MarkReason.UNPLACED.value for frame in frames
-    )
-
-
-def _says_cut(stack: Stack) -> bool:
-    return any(
-        frame.kind is FrameKind.MARK and frame.name == MarkReason.CHAIN_CUT.value
-        for frame in stack.frames
     )
 
 
