@@ -86,12 +86,8 @@ INLINE int cframe_step(struct ms_state *s, struct ms_sample_buffer *sample)
 
 	if (!s->cframe || s->cframe == s->root_cframe)
 		return WALK_DONE;
-	if (s->n_paired >= MAX_MARKERS || sample->head.n_chain >= MAX_CHAIN) {
-		/* Of settled lists the outermost frames just have no marker. */
-		if (sample->head.flags & MS_SAMPLE_SETTLED || sample->head.chain_end != MS_CHAIN_ROOT)
-			return WALK_DONE;
-		return end_chain(sample, MS_CHAIN_TRUNCATED);
-	}
+	if (s->n_paired >= MAX_MARKERS || sample->head.n_chain >= MAX_CHAIN)
+		return WALK_DONE; /* the outermost frames just have no marker */
 	if (bpf_probe_read_user(&previous, 8, s->cframe + s->process.layout.cframe_previous))
 		return end_chain(sample, MS_CHAIN_READ_FAULT);
 	append_marker(s, sample, s->cframe);
@@ -165,6 +161,12 @@ INLINE void learn_slot(struct ms_state *s, struct ms_learned *learned, ms_u64 sp
 	}
 	if (!FRESH(s->found))
 		return;
+	/* A contradiction is a vote against what was learned: an evaluator that has not noted its frame
+	 * yet may hold the address elsewhere by chance. At 0 it begins again. */
+	if (!(possible & FRESH(s->found))) {
+		learned->seen--;
+		return;
+	}
 	learned->slots = possible & FRESH(s->found);
 	learned->slot = FRESH(s->matched);
 	learned->seen++;

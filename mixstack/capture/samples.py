@@ -47,6 +47,7 @@ _SETTLED = int(SampleFlag.SETTLED)
 _COUNTED = int(SampleFlag.COUNTED)
 _SEVERAL = int(SampleFlag.SEVERAL)
 _OF_STACK = _TORN | _PAIRED | _SETTLED | _COUNTED | _SEVERAL
+_MARKERS_MAX = 128  # state.bpf.h: MAX_MARKERS
 _WHOLE = 1 << 8  # our own: the paired list has all frames and all markers
 _FRAME, _INCOMPLETE, _MARKER = (int(kind) for kind in EntryKind)
 _STEPS = tuple(Step)
@@ -276,7 +277,8 @@ def _paired(entries: Iterator[PythonFrame | int], settled: bool, whole: bool) ->
     if settled:
         yield from _from_the_leaf(markers, frames)
     else:
-        yield from _from_the_root(markers, frames, whole or bool(outer))
+        uncut = (whole or bool(outer)) and len(markers) < _MARKERS_MAX
+        yield from _from_the_root(markers, frames, uncut)
 
 
 def _from_the_leaf(markers: list[int], frames: list[PythonFrame]) -> Iterator[Segment]:

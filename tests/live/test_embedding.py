@@ -41,8 +41,6 @@ PACKAGES = ("greenlet", "gevent")
 LEAST_SAMPLES = 0.1 * RATE_HZ * SECONDS  # a busy machine gives a target less than a CPU
 BLIND = 0.03  # of the samples
 JOINED = frozenset({Fit.EXACT, Fit.NATIVE_ONLY, Fit.COUNTED})
-RESYNCED = JOINED | {Fit.RESYNCED}
-
 
 # 3.8, 3.9: the probe learns from a program's first stacks where evaluators keep their frame. Until
 # then the frames of several thread states, or those around a trace function, may have no place.
@@ -56,8 +54,9 @@ class Expected:
 
     on: the builds, by their names in SUPPORTED. host: the C program that runs the script. wheels:
     it needs PACKAGES. full: the least share of samples that show the whole behaviour. fits: those
-    that are right for it; imperfect: the share that may have another. bare: evaluators without a Python frame are legal.
-    indifferent: mutations (kind, name of the frame) that make another legal stack.
+    that are right for it; imperfect: the share that may have another. bare: evaluators without a
+    Python frame are legal. indifferent: mutations (kind, name of the frame) that make another
+    legal stack.
     """
 
     on: str

@@ -129,7 +129,7 @@ def _placed(found: Sequence[Stack], *, learns: bool) -> Iterator[Stack]:
         if not stack.merged.native_truncated:
             yield stack
             continue
-        kinds = [frame.kind for frame in stack.frames]
+        kinds = [frame.kind for frame in stack.full]
         assert stack.merged.fit is Fit.PARTIAL
         assert FrameKind.PYTHON not in kinds[kinds.index(FrameKind.NATIVE) :], _describe(stack)
 

@@ -3,8 +3,12 @@
 Before 3.11 each call has native frames of its own: so of these the outer end is cut as well, and
 where Python frames are not cut, their outer ones are those whose native frames are.
 
+Debian's 3.14 and 3.15 have no name for most of the evaluator: until a stack that is not cut shows
+which function it is, frames that were cut before their marker have no place.
+
 stack = entry mark:truncated ( ( py:<module> )? py:work )? ( py:down )+
       | root py:work ( py:down )+
+stack[3.14-] = stack | mark:truncated ( py:down )+ mark:unplaced root
 outer[-3.10] = ( py:<module> py:work | mark:truncated ) ( py:down )+
 stack[-3.9] = root py:work ( py:down )+
             | outer mark:truncated ( py:down )+
