@@ -32,11 +32,8 @@ SOUND = (Fit.EXACT, Fit.RESYNCED, Fit.NATIVE_ONLY)
 # The program, and the least share of its samples that have JIT code in them.
 PROGRAMS = {
     "generator_delegation": 0.3,
-    "generator_sum": 0.3,
     "recursion_python": 0.1,
-    "reduce": 0.3,
     "sorted_key": 0.3,
-    "exceptions": 0.3,
     "init": 0.1,
     "gil_zlib": 0.0,
 }
