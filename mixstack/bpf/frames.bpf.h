@@ -11,6 +11,10 @@
 
 #include "chain.bpf.h"
 
+enum {
+	LEARN_PER_SAMPLE = 2, /* each takes two tail calls */
+};
+
 /* f_state of 3.10 while an evaluator runs the frame (Include/cpython/frameobject.h) */
 enum {
 	FRAME_EXECUTING = 0,
@@ -58,9 +62,12 @@ INLINE int frame_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (has_cframes(s)) {
 		if (sample->head.n_chain == 0)
 			settle(s, sample);
-	} else if (s->n_frames == 0 && !field8(s->frame_bytes, l->frame_state)) {
+	} else if (s->n_frames == 0 && !field8(s->frame_bytes, l->frame_state) &&
+		   !field32(s->tstate_bytes, l->tstate_tracing)) {
 		/* It is being entered or left, or is an extension's own invention. (A frame further out
-		 * has an evaluator: one that is being entered may call a trace function.) */
+		 * has an evaluator: one that is being entered may call a trace function.) Nothing is learned:
+		 * the innermost evaluator may be its, and holds its caller's locals in a place of its own. */
+		s->learning = LEARN_PER_SAMPLE;
 		return WALK_ON;
 	}
 	code = field64(s->frame_bytes, l->frame_code);
@@ -139,7 +146,6 @@ enum {
 	SLOTS_FIRST = 8,    /* above it lie the return address and the caller's registers */
 	MISSED_MAX = 8,     /* frames whose evaluator may be missing on the native stack */
 	MARKERS_PER_CALL = 68,
-	LEARN_PER_SAMPLE = 2, /* each takes two tail calls */
 };
 
 /* Which places of the frame [sp, cfa) hold this value? Only an evaluator's does; the places that all

@@ -199,6 +199,7 @@ struct ms_layout {
 	ms_u16 tstate_frame; /* frame (3.8 to 3.10), cframe (3.11, 3.12), current_frame (3.13+) */
 	ms_u16 tstate_cframe; /* 3.10 */
 	ms_u16 tstate_root_cframe;
+	ms_u16 tstate_tracing; /* 3.8, 3.9: a trace function is being told */
 	ms_u16 tstate_base_frame; /* 3.15: points at the sentinel that ends the chain */
 	ms_u16 cframe_current_frame;
 	ms_u16 cframe_previous;
@@ -232,6 +233,7 @@ struct ms_layout {
 	ms_u16 string_ascii_data;   /* characters of a compact ASCII str */
 	ms_u16 string_compact_data; /* of any other compact str */
 	ms_u16 shim_owner; /* owner >= this: the frame is a shim */
+	ms_u16 reserved[3];
 };
 
 /* What the probe knows of one process; the value of a hash keyed by pid (tgid). */

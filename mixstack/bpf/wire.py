@@ -204,6 +204,7 @@ class Layout(LittleEndianStructure):
         ("tstate_frame", c_uint16),
         ("tstate_cframe", c_uint16),
         ("tstate_root_cframe", c_uint16),
+        ("tstate_tracing", c_uint16),
         ("tstate_base_frame", c_uint16),
         ("cframe_current_frame", c_uint16),
         ("cframe_previous", c_uint16),
@@ -237,6 +238,7 @@ class Layout(LittleEndianStructure):
         ("string_ascii_data", c_uint16),
         ("string_compact_data", c_uint16),
         ("shim_owner", c_uint16),
+        ("reserved", c_uint16 * 3),
     )
 
 

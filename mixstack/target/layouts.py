@@ -33,6 +33,7 @@ class Layout:
     tstate_frame: int  # frame (3.8 to 3.10), cframe (3.11, 3.12), current_frame (3.13+)
     tstate_cframe: int | None = None  # 3.10
     tstate_root_cframe: int | None = None
+    tstate_tracing: int | None = None  # 3.8, 3.9: a trace function is being told
     tstate_base_frame: int | None = None  # 3.15: points at the sentinel that ends the chain
     cframe_current_frame: int | None = None
     cframe_previous: int | None = None
@@ -110,6 +111,7 @@ _ROW_3_8: Final = Layout(
     instr_scale=1,
     frame_state=116,
     frame_locals=360,
+    tstate_tracing=44,
     code_size=128,
     code_flags=36,
     code_first_line=40,
@@ -138,6 +140,7 @@ COMPILED: Final[Mapping[Minor, Layout]] = MappingProxyType(
             instr_scale=2,
             frame_state=108,
             frame_locals=None,
+            tstate_tracing=None,
             runtime_autotss_key=588,
         ),
         (3, 11): Layout(
