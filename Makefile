@@ -78,6 +78,7 @@ setup-dev: $(VENV)/installed-dev | libbpf
 		|| $(call install,python3-dev)
 	$(call need,gdb,gdb)
 	$(call need,readelf,binutils)
+	$(call need,dwz,dwz)
 	$(call need,chromium,chromium)
 	$(call need,node,nodejs)
 	$(call need,npm,npm)

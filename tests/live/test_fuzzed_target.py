@@ -61,6 +61,7 @@ GRAMMARS = {
 
 # The mean over all samples of a recording: the tests do not have the machine to themselves.
 MOST_US = 200.0
+LEARNING = 60  # samples, see test_grammar
 MOST_GROWTH_MB = 16.0  # in the second half of a recording
 
 
@@ -129,7 +130,10 @@ def _check_others(by_thread: dict[str, list[Stack]], nameless: frozenset[str]) -
     for thread in ("ordinary", "packing"):
         grammar = Grammar(GRAMMARS[thread], str(PROGRAM))
         assert len(by_thread[thread]) > 100, thread
-        for stack in by_thread[thread]:
+        for index, stack in enumerate(by_thread[thread]):
+            if stack.sample.stack.counted and stack.merged.fit is Fit.PARTIAL:
+                assert index < LEARNING  # 3.8, 3.9: it is not known yet where a frame belongs
+                continue
             verdict = grammar.match(stack.frames, nameless).verdict
             assert verdict is not Verdict.OUTSIDE, f"{thread}:\n{show(stack.full)}"
 
