@@ -125,13 +125,17 @@ def test_the_oracle_itself(stack: str, outcomes: dict[Outcome, int]) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("option", ["perf", "perf_jit"])
-@pytest.mark.parametrize("build", supported(lambda build: build.trampoline))
+@pytest.mark.parametrize(
+    ("build", "option"),
+    [
+        pytest.param(*row.values, option, id=f"{row.id}-{option}", marks=row.marks)
+        for option, since in (("perf", (3, 12)), ("perf_jit", (3, 13)))
+        for row in supported(lambda build, since=since: build.minor >= since)
+    ],
+)
 def test_every_frame_is_the_one_its_trampoline_names(
     build: Build, option: str, tmp_path: Path
 ) -> None:
-    if option == "perf_jit" and build.minor < (3, 13):
-        pytest.skip("it has no -X perf_jit")
     with (
         running(build.command("-X", option, program("mixture"))) as target,
         told_to_perf(build, target.pid) as told,
