@@ -56,6 +56,7 @@ EXPECTED = {
     "ctypes_qsort": Expected(fits=RESYNCED, reaches_root=False),
     "deep_native": Expected("helper", fits=RESYNCED | {Fit.PARTIAL}, reaches_root=False),
     "deep_python": Expected(
+        full=0.02,  # Debian's 3.14 and 3.15: not before a whole stack has shown the evaluator
         fits=TABLED | {Fit.PARTIAL},
         reaches_root=False,
         indifferent="(lost|one slot too far|native parents dropped).*: down",
@@ -125,7 +126,8 @@ def _placed(found: Sequence[Stack], *, learns: bool) -> Iterator[Stack]:
     """All but those whose frames have no place yet.
 
     3.8 and 3.9 have no list of markers: until it is learned where evaluators keep them, frames are
-    counted, and that cannot be done where the outer end of the native stack is missing.
+    counted, and that cannot be done where the outer end of the native stack is missing, or where
+    an evaluator that is being entered or left has called something.
     """
     for index, stack in enumerate(found):
         if not stack.sample.stack.counted:
@@ -133,11 +135,10 @@ def _placed(found: Sequence[Stack], *, learns: bool) -> Iterator[Stack]:
             continue
         if not learns or index >= LEARNING:
             raise AssertionError(f"{index} of {len(found)} is counted:\n{_describe(stack)}")
-        if not stack.merged.native_truncated:
+        if stack.merged.fit is not Fit.PARTIAL:
             yield stack
             continue
         kinds = [frame.kind for frame in stack.full]
-        assert stack.merged.fit is Fit.PARTIAL
         assert FrameKind.PYTHON not in kinds[kinds.index(FrameKind.NATIVE) :], _describe(stack)
 
 
