@@ -181,12 +181,18 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A recorded process. `note`: why it has no interpreter, or why its frames may be wrong."""
+    """A recorded process. `note`: why it has no interpreter, or why its frames may be wrong.
+
+    family: the process under whose pid its code objects stand: the one whose memory it is a copy
+    of, its own else. inner_pid: its pid inside of its container, if that is another.
+    """
 
     pid: int
     command: tuple[str, ...]
     interpreter: Interpreter | None
     note: str | None = None
+    family: int | None = None
+    inner_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +261,7 @@ class Losses:
     ring_full: int = 0  # samples that found no room in the ring buffer
     code_unreadable: int = 0  # code objects whose names could not be read
     tables_missing: int = 0  # modules without an unwind table
+    process_unknown: int = 0  # samples whose process had just begun: only their leaf is known
 
 
 @dataclass(frozen=True, slots=True)

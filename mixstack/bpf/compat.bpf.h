@@ -28,7 +28,9 @@ enum {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 #define BPF_F_MMAPABLE 1024
+#define BPF_ANY 0
 #define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
 
 #define MAP(map_name, map_type, key_type, value_type, entries, flags)                              \
 	struct {                                                                                   \
@@ -40,6 +42,8 @@ enum {
 	} map_name SEC(".maps")
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, ms_u64 flags) = (void *)2;
+static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static ms_u64 (*bpf_ktime_get_ns)(void) = (void *)5;
 static ms_u32 (*bpf_get_smp_processor_id)(void) = (void *)8;
 static long (*bpf_tail_call)(void *ctx, void *programs, ms_u32 index) = (void *)12;

@@ -61,9 +61,19 @@ Examples:
     show_default=True,
     help=f"Samples per second of CPU time, {MIN_RATE_HZ} to {MAX_RATE_HZ}.",
 )
+@click.option(
+    "--children/--no-children",
+    default=True,
+    help="Record the processes that the target starts as well.  [default: children]",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
-    pid: int | None, output: str, duration: float | None, rate: int, command: tuple[str, ...]
+    pid: int | None,
+    output: str,
+    duration: float | None,
+    rate: int,
+    children: bool,
+    command: tuple[str, ...],
 ) -> int:
     """Record a process (-p PID) or a command (-- CMD ARG...) into a file.
 
@@ -71,7 +81,7 @@ def record(
     the end of -d and the end of the target each leave a complete file. The exit code is that of
     CMD (128+N if signal N ended it), or 0 with -p.
     """
-    options = RecordOptions(pid, command, output, duration, rate)
+    options = RecordOptions(pid, command, output, duration, rate, children)
 
     from mixstack.cli.terminal import StatusLine
     from mixstack.record.session import record as record_session

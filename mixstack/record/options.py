@@ -23,6 +23,7 @@ class RecordOptions:
 
     Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
+    `children`: record what the target starts as well.
     """
 
     pid: int | None
@@ -30,6 +31,7 @@ class RecordOptions:
     output: str = DEFAULT_OUTPUT
     duration_s: float | None = None
     rate_hz: int = DEFAULT_RATE_HZ
+    children: bool = True
 
     def __post_init__(self) -> None:
         if self.pid is None and not self.command:

@@ -8,33 +8,35 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import mixstack
 from mixstack.bpf.perf import online_cpus
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.ring import Drained
-from mixstack.bpf.wire import Counter, SampleFlag
+from mixstack.bpf.wire import CodeRecord, Counter, ProcessFlag
 from mixstack.capture.writer import CaptureWriter
-from mixstack.errors import NoSuchProcess
-from mixstack.model import Footer, Losses, Recording
+from mixstack.errors import NoSuchProcess, TargetError
+from mixstack.model import Code, Footer, Losses, Recording
 from mixstack.record.addresses import AddressBook
-from mixstack.record.children import ChildWatch
+from mixstack.record.children import descendants
 from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
-from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
+from mixstack.record.describe import Describer
+from mixstack.record.follow import Follower, Listener, Shared
 from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
+from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import Progress, RecordOptions, RecordResult
+from mixstack.record.processes import Processes
 from mixstack.record.tables import TableSpace
+from mixstack.target.interpreter import read_ahead
 from mixstack.target.process import TargetProcess
 
 EVENT: Final = "cpu-clock"
 TARGET_ENDED: Final = "target ended"  # Footer.reason
-_DRAIN_S: Final = 0.1
-_SETTLING_S: Final = 0.01
 _FLUSH_S: Final = 0.5
 _RATE_NEEDS_S: Final = 0.2  # less CPU time than this says nothing about the rate
 _BYTES_PER_SAMPLE: Final = 2048  # generous; most are 500
@@ -42,9 +44,10 @@ _RING_SECONDS: Final = 2
 _RING_MIN: Final = 1 << 20
 _RING_MAX: Final = 1 << 26
 # The tables' memory cannot grow once the probe is loaded: room for libraries that come later.
-# Of a command that has yet to start, the libraries that it opens by itself are not known.
+# Of a command that has yet to start, and of what a process starts, the libraries are not known.
 _SPARE_ROWS: Final = 1 << 20
-_SPARE_ROWS_OF_COMMAND: Final = 1 << 22
+_SPARE_ROWS_OF_OTHERS: Final = 1 << 22
+_MAPPINGS: Final = 1 << 16  # of all followed processes together; those that forked share theirs
 _ROWS_PER_PAGE: Final = 4  # libraries have 5 and more: the pages do not run out before the rows
 
 
@@ -88,12 +91,13 @@ class _Session:
         self._launched = launched
         self._interrupted = interrupted
         self._on_progress = on_progress
+        self._stack = stack
         self._notes: list[str] = []
         self._samples = 0
         self._unreadable = 0
         self._cpu_s = 0.0  # of the target, as read last
-        self._cpu_samples = 0  # taken until then
-        self._children = ChildWatch(self._notes.append)
+        self._cpu_samples = 0  # of it, taken until then
+        self._target_samples = 0
 
         pid = launched.pid if launched is not None else options.pid
         assert pid is not None  # RecordOptions sees to it
@@ -108,31 +112,41 @@ class _Session:
         self._writer = CaptureWriter(options.output, self._describe(process))
         stack.callback(self._writer.abandon)
         self._addresses = AddressBook(self._writer)
-        self._follower = Follower(
-            process,
+        stack.callback(self._addresses.close)
+        self._shared = Shared(
             self._probe,
             self._registry,
-            TableSpace(self._probe.rows, self._probe.pages),
+            Describer(self._registry, TableSpace(self._probe.rows, self._probe.pages)),
+            MappingSpace(self._probe.mappings),
             Listener(
                 process=lambda found: self._writer.add_processes([found]),
                 mappings=self._writer.add_mappings,
-                note=self._notes.append,
+                note=self._note,
             ),
         )
+        self._processes = Processes(self._shared, self._before_change)
+        self._target = Follower(process, self._shared, 0 if options.children else ProcessFlag.ALONE)
+        self._processes.add(self._target)
 
     def run(self) -> RecordResult:
         """From the first sample to the footer."""
         if self._launched is not None:
-            self._launched.go()
-        self._follower.refresh(asked=True)
-        pid = self._follower.process.pid
-        cpu_before = cpu_seconds(pid) or 0.0
+            self._target.expect()
+        else:
+            self._target.refresh(asked=True)
+        self._probe.watch_lives()
+        if self._launched is None and self._options.children:
+            self._find_descendants()
+        cpu_before = cpu_seconds(self._target.process.pid) or 0.0
         self._probe.start(self._options.rate_hz)
+        if self._launched is not None:
+            self._launched.go()
         reason = self._loop()
         self._probe.stop()
-        self._drain()
-        self._follower.finish()
-        self._flush()
+        self._processes.attend(self._drain())
+        for follower in self._processes:
+            follower.finish()
+        self._flush(at_end=True)
         cpu_s = self._cpu_s - cpu_before
         footer = Footer(
             end_ns=time.monotonic_ns(),
@@ -141,6 +155,7 @@ class _Session:
                 ring_full=self._probe.total(Counter.LOST),
                 code_unreadable=self._unreadable,
                 tables_missing=self._registry.without_table,
+                process_unknown=self._probe.total(Counter.UNKNOWN),
             ),
             reason=reason,
         )
@@ -159,23 +174,20 @@ class _Session:
         begin = time.monotonic()
         end = begin + duration if duration is not None else None
         flushed = begin
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        poll.register(self._interrupted.fd, select.POLLIN)
+        poll = self._stack.enter_context(select.epoll())
+        poll.register(self._pidfd, select.EPOLLIN)
+        poll.register(self._interrupted.fd, select.EPOLLIN)
+        # By the edge: what is in the ring can wait, unless the probe says that it should not.
+        poll.register(self._probe.wake_fd, select.EPOLLIN | select.EPOLLET)
         while True:
-            wait = _SETTLING_S if self._follower.settling else _DRAIN_S
-            if self._follower.busy:
-                wait = 0.0
+            wait = self._processes.patience_s
             now = time.monotonic()
             if end is not None:
                 wait = min(wait, max(0.0, end - now))
-            ready = [fd for fd, _ in poll.poll(wait * 1000)]
-            drained = self._drain()
-            self._follower.refresh(asked=bool(drained.flags & SampleFlag.NEW_MAPPING))
-            self._follower.read_next(drained.without_table)
+            ready = {fd for fd, _ in poll.poll(wait)}
+            self._processes.attend(self._drain())
             now = time.monotonic()
-            self._children.look(self._follower.process.pid, now)
-            if now - flushed >= _FLUSH_S or ready:
+            if now - flushed >= _FLUSH_S or ready & {self._pidfd, self._interrupted.fd}:
                 self._flush()
                 flushed = now
             self._on_progress(
@@ -198,24 +210,52 @@ class _Session:
         drained = self._probe.drain()
         if drained.samples:
             self._samples += drained.sample_count
+            self._target_samples += drained.counts.get(self._target.process.pid, 0)
             self._writer.add_samples(drained.samples)
             self._addresses.collect(drained.samples)
-        layout, version = self._follower.layout, self._follower.version
         for record_bytes in drained.codes:
-            code = None
-            if layout is not None:
-                code = decode_code(record_bytes, layout, self._follower.process.read, version)
+            code = self._decode(record_bytes)
             if code is not None:
                 self._writer.add_codes([code])
             else:
                 self._unreadable += 1
         return drained
 
-    def _flush(self) -> None:
-        cpu_s = cpu_seconds(self._follower.process.pid)
+    def _decode(self, record: bytes) -> Code | None:
+        head = CodeRecord.from_buffer_copy(record)
+        interpreter = self._processes.interpreter(head.pid, head.family)
+        if interpreter is None:
+            return None
+        layout, version = interpreter
+        return decode_code(record, layout, TargetProcess(head.pid, None, ()).read, version)
+
+    def _before_change(self, follower: Follower) -> None:
+        """Its addresses will mean something else, or nothing."""
+        self._addresses.write_process(follower)
+        self._addresses.forget(follower.process.pid)
+
+    def _find_descendants(self) -> None:
+        """The processes that the target has started by now."""
+        for pid in descendants(self._target.process.pid):
+            with suppress(TargetError):
+                follower = Follower(TargetProcess.open(pid), self._shared)
+                follower.refresh(asked=True)
+                self._processes.add(follower)
+
+    def _note(self, pid: int, note: str) -> None:
+        """Of the target; what is to be said of the others stands in the capture."""
+        if pid == self._target.process.pid:
+            self._notes.append(note)
+
+    def _flush(self, at_end: bool = False) -> None:
+        cpu_s = cpu_seconds(self._target.process.pid)
         if cpu_s is not None:  # else the process is gone; samples after this reading do not count
-            self._cpu_s, self._cpu_samples = cpu_s, self._samples
-        self._addresses.write_new(self._follower)
+            self._cpu_s, self._cpu_samples = cpu_s, self._target_samples
+        for follower in self._processes:
+            self._addresses.write_process(follower)
+        self._processes.drop_ended()
+        self._addresses.write_kernel()
+        self._addresses.write_found(wait=at_end)
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()
 
@@ -224,15 +264,17 @@ class _Session:
         if self._launched is not None:
             for path in files_of_command(self._options.command[0]):
                 self._registry.preload(path)
+                read_ahead(path)
         else:
             for line in process.executable_maps():
                 self._registry.find(process, line)
         rows, pages = self._registry.table_sizes()
         wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
         ring = 1 << (wanted - 1).bit_length()
-        spare = _SPARE_ROWS if self._launched is None else _SPARE_ROWS_OF_COMMAND
+        others = self._launched is not None or self._options.children
+        spare = _SPARE_ROWS_OF_OTHERS if others else _SPARE_ROWS
         return Sizes(
-            mappings=2 * MAPPINGS_MAX,
+            mappings=_MAPPINGS,
             pages=pages + spare // _ROWS_PER_PAGE,
             rows=rows + spare,
             ring_bytes=max(_RING_MIN, min(_RING_MAX, ring)),

@@ -44,7 +44,8 @@ class TargetProcess:
 
     __slots__ = ("command", "pid", "start_time")
 
-    def __init__(self, pid: int, start_time: int, command: tuple[str, ...]) -> None:
+    def __init__(self, pid: int, start_time: int | None, command: tuple[str, ...]) -> None:
+        """start_time: clock ticks after boot; None where any process with this pid is meant."""
         self.pid = pid
         self.start_time = start_time
         self.command = command
@@ -104,7 +105,9 @@ class TargetProcess:
         """Whether this process, not a later one with its pid, is still running."""
         found = _stat(self.pid)
         return (
-            found is not None and found.start_time == self.start_time and found.state not in _ENDED
+            found is not None
+            and self.start_time in (None, found.start_time)
+            and found.state not in _ENDED
         )
 
     def exe_identity(self) -> tuple[int, int, str] | None:

@@ -92,6 +92,7 @@ def record(
     head = CodeRecord(
         record=2,
         pid=7,
+        family=7,
         address=CODE,
         fingerprint=print_,
         first_line=FIRST_LINE,
@@ -483,6 +484,7 @@ def test_objects_of_a_real_interpreter_are_read(build: Build) -> None:
             print_ = fingerprint(image, found.layout, process.read)
             head = CodeRecord(
                 pid=child.pid,
+                family=child.pid,
                 address=address,
                 fingerprint=print_,
                 first_line=first_line,

@@ -37,6 +37,7 @@ class FakeCapture:
     codes: dict[tuple[int, CodeKey], Code] = field(default_factory=dict)
     symbols: dict[int, tuple[Symbol, ...]] = field(default_factory=dict)
     kernel_symbols: tuple[KernelSymbol, ...] = ()
+    families: dict[int, tuple[int, ...]] = field(default_factory=dict)
     recorded: list[Sample] = field(default_factory=list)
 
     def samples(self) -> Iterator[Sample]:
