@@ -1,9 +1,7 @@
 """The values that pass between the stages; this module imports nothing of ours.
 
-Order: every stack here is **outermost first** (the thread's root at index 0, the leaf last).
-The probe walks the other way; `capture.samples` turns its records round, once, on the way in.
-
-Unknown is `None` or an enum member, never `0` or `"?"`.
+Every stack here is **outermost first** (the thread's root at index 0, the leaf last): the probe's
+records are turned round on the way in. Unknown is `None` or an enum member, never `0` or `"?"`.
 """
 
 from __future__ import annotations
@@ -183,8 +181,7 @@ class Interpreter:
 class Process:
     """A recorded process. `note`: why it has no interpreter, or why its frames may be wrong.
 
-    family: the process under whose pid its code objects stand: the one whose memory it is a copy
-    of, its own else. inner_pid: its pid inside of its container, if that is another.
+    family: the pid under which its code objects stand. inner_pid: that in its container.
     """
 
     pid: int
@@ -261,7 +258,7 @@ class Losses:
     ring_full: int = 0  # samples that found no room in the ring buffer
     code_unreadable: int = 0  # code objects whose names could not be read
     tables_missing: int = 0  # modules without an unwind table
-    process_unknown: int = 0  # samples whose process had just begun: only their leaf is known
+    process_unknown: int = 0  # samples of programs that had just begun: only the leaf is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,8 +360,7 @@ class Frame(NamedTuple):
 class ThreadProfile:
     """The time line of one thread: the stack `stack_ids[i]` of the profile for `durations_ns[i]`.
 
-    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ. The columns
-    are `array("I")` and `array("Q")`, since a million objects would not fit into the budget.
+    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ.
     """
 
     pid: int
@@ -393,14 +389,11 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a capture says, ready for an exporter. `threads` sorted by (pid, tid).
-
-    stacks: each distinct stack once, outermost first; index 0 is the empty stack: time off the CPU.
-    """
+    """What a capture says, ready for an exporter. `threads` sorted by (pid, tid)."""
 
     title: str
     exporter: str
     period_ns: int
-    stacks: tuple[tuple[Frame, ...], ...]
+    stacks: tuple[tuple[Frame, ...], ...]  # each once, outermost first; 0: empty, off the CPU
     threads: tuple[ThreadProfile, ...]
     quality: Quality

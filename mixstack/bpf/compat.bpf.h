@@ -42,8 +42,6 @@ enum {
 	} map_name SEC(".maps")
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
-static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, ms_u64 flags) = (void *)2;
-static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static ms_u64 (*bpf_ktime_get_ns)(void) = (void *)5;
 static ms_u32 (*bpf_get_smp_processor_id)(void) = (void *)8;
 static long (*bpf_tail_call)(void *ctx, void *programs, ms_u32 index) = (void *)12;

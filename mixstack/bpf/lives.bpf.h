@@ -7,6 +7,32 @@
 
 #include "state.bpf.h"
 
+static long (*bpf_map_update_elem)(void *map, const void *key, const void *value,
+				   ms_u64 flags) = (void *)2;
+static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
+
+/* What is known of a process that is to be sampled; NULL: it is not, or it is the idle task (0). */
+INLINE struct ms_process *find_process(ms_u32 pid)
+{
+	ms_u32 everyone_else = MS_EVERYONE_ELSE;
+	struct ms_process *process = bpf_map_lookup_elem(&ms_processes, &pid);
+
+	if (!process)
+		process = bpf_map_lookup_elem(&ms_processes, &everyone_else);
+	return process && pid && !(process->flags & MS_PROCESS_HIDDEN) ? process : NULL;
+}
+
+/* How soon user space is to have a sample. A new library is to be known at once; what is never known
+ * must not wake it each time. */
+INLINE ms_u64 urgency(struct ms_state *s, const struct ms_sample_buffer *sample)
+{
+	if (!(sample->head.flags & MS_SAMPLE_NEW_MAPPING) ||
+	    sample->head.time_ns - s->woken_ns < WAKE_EVERY_NS)
+		return BPF_RB_NO_WAKEUP;
+	s->woken_ns = sample->head.time_ns;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
 INLINE void tell(ms_u32 record, ms_u32 pid, ms_u32 parent)
 {
 	struct ms_life life = {
@@ -71,6 +97,37 @@ INLINE void process_exits(const struct ms_config *config, ms_u64 task, ms_u32 pi
 		bpf_map_delete_elem(&ms_processes, &pid);
 	else
 		tell(MS_RECORD_EXIT, pid, 0);
+}
+
+/* args: the parent's task, the child's */
+SEC("raw_tp/sched_process_fork")
+int on_fork(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_forked(config, args[0], args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(ms_u64 *args)
+{
+	process_execed(bpf_get_current_pid_tgid() >> 32);
+	return 0;
+}
+
+/* args: the task; once for each of its threads */
+SEC("raw_tp/sched_process_exit")
+int on_exit(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_exits(config, args[0], bpf_get_current_pid_tgid() >> 32);
+	return 0;
 }
 
 #endif

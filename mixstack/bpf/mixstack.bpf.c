@@ -101,17 +101,15 @@ SEC("perf_event")
 int on_sample(struct bpf_perf_event_data *ctx)
 {
 	ms_u64 pid_tid = bpf_get_current_pid_tgid();
-	ms_u32 zero = 0, everyone_else = MS_EVERYONE_ELSE, pid = pid_tid >> 32;
-	struct ms_process *process = bpf_map_lookup_elem(&ms_processes, &pid);
+	ms_u32 zero = 0;
+	struct ms_process *process = find_process(pid_tid >> 32);
 	struct ms_config *config;
 	struct ms_sample_buffer *sample;
 	struct ms_state *s;
 	ms_u64 task;
 	long bytes;
 
-	if (!process && pid)
-		process = bpf_map_lookup_elem(&ms_processes, &everyone_else);
-	if (!process || !pid || process->flags & MS_PROCESS_HIDDEN)
+	if (!process)
 		return 0;
 	config = bpf_map_lookup_elem(&ms_configs, &zero);
 	s = the_state();
@@ -197,7 +195,7 @@ int find_thread(struct bpf_perf_event_data *ctx)
 
 INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	ms_u64 words = s->used, wake = BPF_RB_NO_WAKEUP;
+	ms_u64 words = s->used;
 	ms_u32 slot = s->process.slot;
 	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
 
@@ -209,13 +207,7 @@ INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (words > RECORD_WORDS)
 		words = RECORD_WORDS;
 	count(MS_COUNT_SAMPLES);
-	/* A new library is to be known soon; many that are not known may be one that never will be. */
-	if (sample->head.flags & MS_SAMPLE_NEW_MAPPING &&
-	    sample->head.time_ns - s->woken_ns > WAKE_EVERY_NS) {
-		s->woken_ns = sample->head.time_ns;
-		wake = BPF_RB_FORCE_WAKEUP;
-	}
-	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, wake))
+	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, urgency(s, sample)))
 		count(MS_COUNT_LOST);
 }
 
@@ -395,37 +387,6 @@ int send_codes(struct bpf_perf_event_data *ctx)
 		send_code(s, out, sample->head.pid, s->new_code[next & (CODES_PER_SAMPLE - 1)]);
 	}
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_CODES);
-	return 0;
-}
-
-/* args: the parent's task, the child's */
-SEC("raw_tp/sched_process_fork")
-int on_fork(ms_u64 *args)
-{
-	ms_u32 zero = 0;
-	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
-
-	if (config)
-		process_forked(config, args[0], args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_exec")
-int on_exec(ms_u64 *args)
-{
-	process_execed(bpf_get_current_pid_tgid() >> 32);
-	return 0;
-}
-
-/* args: the task; once for each of its threads */
-SEC("raw_tp/sched_process_exit")
-int on_exit(ms_u64 *args)
-{
-	ms_u32 zero = 0;
-	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
-
-	if (config)
-		process_exits(config, args[0], bpf_get_current_pid_tgid() >> 32);
 	return 0;
 }
 

@@ -26,6 +26,7 @@ fit         exact 99.2 %, native-only 0.8 %
 lost        12 samples (1.0 %)
 truncated   3 native stacks, 0 Python stacks
 unresolved  7 native frames without a symbol, 1 Python frames without a name
+new process 0 samples of only the leaf
 no table    0 modules without unwind table
 
 processes (2)
@@ -67,7 +68,12 @@ def test_json(run: Runner, capture: FakeCapture) -> None:
     assert value["threads"][1] == {"pid": 100, "tid": 101, "name": HOSTILE, "samples": 2}
     assert value["modules"][2] == {"path": "/usr/lib/libz.so.1", "build_id": None}
     assert value["fit"] == {fit.value: QUALITY.fits.get(fit, 0) for fit in Fit}
-    assert value["lost"] == {"samples": 12, "code_unreadable": 0, "tables_missing": 0}
+    assert value["lost"] == {
+        "samples": 12,
+        "code_unreadable": 0,
+        "tables_missing": 0,
+        "process_unknown": 0,
+    }
 
 
 def test_cut_off(run: Runner, capture: FakeCapture) -> None:

@@ -19,7 +19,7 @@ import mixstack.bpf
 from mixstack.bpf.wire import CODE_STRING_MAX, CodeRecord, CodeString
 from mixstack.model import Code, CodeKey
 from mixstack.record.codes import decode_code, fingerprint
-from mixstack.record.follow import wire_layout
+from mixstack.record.layout import wire_layout
 from mixstack.target.interpreter import FoundInterpreter, find_interpreter
 from mixstack.target.layouts import COMPILED, Layout
 from mixstack.target.process import TargetProcess
