@@ -117,8 +117,6 @@ int on_sample(struct bpf_perf_event_data *ctx)
 	if (!config || !s || !sample)
 		return 0;
 	s->process = *process;
-	if (s->process.flags & MS_PROCESS_UNKNOWN)
-		count(MS_COUNT_UNKNOWN);
 	start_sample(s, sample, pid_tid);
 	task = bpf_get_current_task();
 	if (take_registers(ctx, s, sample, config, task) == 0)
@@ -126,6 +124,10 @@ int on_sample(struct bpf_perf_event_data *ctx)
 	s->leaf_ip = s->ip;
 	s->leaf_bp = s->bp;
 	start_native(s, sample);
+	if (s->kernel_thread)
+		sample->head.native_end = MS_NATIVE_ROOT; /* there is nothing outside of the kernel */
+	else if (s->process.flags & MS_PROCESS_UNKNOWN)
+		count(MS_COUNT_UNKNOWN);
 	if (sample->head.flags & MS_SAMPLE_KERNEL) {
 		bytes = bpf_get_stack(ctx, sample->words, MAX_KERNEL * 8, 0);
 		if (bytes > 0 && bytes <= MAX_KERNEL * 8) {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mixstack.capture.reader import Capture
+    from mixstack.merge.profile import Wanted
     from mixstack.model import Profile
 
 
@@ -14,14 +15,22 @@ def load_profile(
     capture: Capture,
     *,
     show_interpreter: bool = False,
+    wanted: Wanted | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Profile:
-    """Join and name the samples of `capture`; `progress` hears how many samples are done."""
-    from mixstack.merge.profile import build_profile
+    """Join and name the samples of `capture` that are wanted, by default all of them.
+
+    `progress` hears how many samples are done.
+    """
+    from mixstack.merge.profile import ALL, build_profile
     from mixstack.symbolize.names import Namer
 
     return build_profile(
-        capture, Namer(capture), show_interpreter=show_interpreter, progress=progress
+        capture,
+        Namer(capture),
+        show_interpreter=show_interpreter,
+        wanted=ALL if wanted is None else wanted,
+        progress=progress,
     )
 
 

@@ -37,6 +37,7 @@ Examples:
     options_metavar="[OPTIONS]",
 )
 @click.option("-p", "--pid", type=int, metavar="PID", help="The running process to record.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Record all processes.")
 @click.option(
     "-o",
     "--output",
@@ -69,19 +70,20 @@ Examples:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
     pid: int | None,
+    everything: bool,
     output: str,
     duration: float | None,
     rate: int,
     children: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Record a process (-p PID) or a command (-- CMD ARG...) into a file.
+    """Record a process (-p PID), a command (-- CMD ARG...) or all (-a) into a file.
 
     Every thread is sampled, whether it holds the GIL, has released it or never saw Python. Ctrl-C,
     the end of -d and the end of the target each leave a complete file. The exit code is that of
     CMD (128+N if signal N ended it), or 0 with -p.
     """
-    options = RecordOptions(pid, command, output, duration, rate, children)
+    options = RecordOptions(pid, command, output, duration, rate, children, everything)
 
     from mixstack.cli.terminal import StatusLine
     from mixstack.record.session import record as record_session

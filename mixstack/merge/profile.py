@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mixstack.merge.evaluators import Namer
 from mixstack.merge.join import Joiner
@@ -32,14 +32,36 @@ class Capture(Protocol):
         ...
 
 
+class Wanted(NamedTuple):
+    """Which samples count: those that fit each of these; an empty set is fitted by all.
+
+    comms: names of threads, as the kernel had them at that moment.
+    """
+
+    pids: frozenset[int] = frozenset()
+    tids: frozenset[int] = frozenset()
+    comms: frozenset[str] = frozenset()
+
+    def keeps(self, sample: Sample) -> bool:
+        return (
+            (not self.pids or sample.pid in self.pids)
+            and (not self.tids or sample.tid in self.tids)
+            and (not self.comms or sample.thread_name in self.comms)
+        )
+
+
+ALL = Wanted()
+
+
 def build_profile(
     capture: Capture,
     namer: Namer,
     *,
     show_interpreter: bool,
+    wanted: Wanted = ALL,
     progress: Callable[[int], None] | None = None,
 ) -> Profile:
-    """Join, name and add up all samples; `progress` hears now and then how many are done.
+    """Join, name and add up the samples; `progress` hears now and then how many are done.
 
     A recording without a footer ends one period after its last sample.
     """
@@ -49,6 +71,8 @@ def build_profile(
     lines: dict[tuple[int, int], Timeline] = {}
     done, last_ns = 0, recording.start_ns
     for done, sample in enumerate(capture.samples(), start=1):
+        if wanted is not ALL and not wanted.keeps(sample):
+            continue
         time_ns, pid, tid, _, thread_name, _ = sample
         line = lines.get((pid, tid))
         if line is None:

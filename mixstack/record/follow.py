@@ -42,6 +42,7 @@ class Listener:
     process: Callable[[Process], None]
     mappings: Callable[[MappingSnapshot], None]
     note: Callable[[int, str], None]  # the process that it is about
+    no_room: Callable[[int], None]  # for the mappings of that process, in the probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,8 @@ class Follower:
         while self._unread:
             self.read_next()
         if self._recorded is None:
-            note = self._unsupported or "it ended before its program was known"
+            who = "the recording" if self.process.alive() else "it"
+            note = self._unsupported or f"{who} ended before its program was known"
             self._record(note)
 
     def _reread_command(self) -> None:
@@ -362,7 +364,10 @@ class Follower:
         self._lines = lines
         space, before = self._shared.mapping_space, self._range
         now = time.monotonic()
-        self._range = space.place(entries, now) or _NO_RANGE
+        placed = space.place(entries, now)
+        if placed is None:
+            self._listener.no_room(self.process.pid)
+        self._range = placed or _NO_RANGE
         self._entry.first_mapping, self._entry.mappings = self._range
         self._entry.flags &= ~wire.ProcessFlag.UNKNOWN
         self._probe.set_process(self.process.pid, self._entry)

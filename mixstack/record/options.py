@@ -21,7 +21,7 @@ MAX_RATE_HZ: Final = 9999
 class RecordOptions:
     """A recording that can be: one target, a rate in range; raises `UsageProblem` otherwise.
 
-    Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
+    Exactly one of `pid` (attach), `command` (start; not empty) and `everything` names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
     `children`: record what the target starts as well.
     """
@@ -32,12 +32,18 @@ class RecordOptions:
     duration_s: float | None = None
     rate_hz: int = DEFAULT_RATE_HZ
     children: bool = True
+    everything: bool = False
 
     def __post_init__(self) -> None:
-        if self.pid is None and not self.command:
+        if self.everything and (self.pid is not None or self.command):
+            raise UsageProblem(
+                "-a records all processes: it takes neither a process nor a command",
+                "leave -a out to record only that one and what it starts",
+            )
+        if self.pid is None and not self.command and not self.everything:
             raise UsageProblem(
                 "there is nothing to record: give a process or a command",
-                "mixstack record -p PID   or   mixstack record -- python app.py",
+                "mixstack record -p PID   or   mixstack record -- python app.py   or   -a for all",
             )
         if self.pid is not None and self.command:
             raise UsageProblem(

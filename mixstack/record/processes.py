@@ -22,6 +22,7 @@ _TURN_S: Final = 0.05
 """How long looking at processes may keep samples from being taken out of the ring."""
 _CHECKED_AT_ONCE: Final = 32
 _STRANGERS_MAX: Final = 4096
+_STRANGE_S: Final = 5.0  # until its pid may be another's
 _FRUITLESS_MAX: Final = 6  # looks; each one that finds nothing doubles the pause before the next
 
 
@@ -57,7 +58,7 @@ class Processes:
         self._shared = shared
         self._before_change = before_change
         self._members: dict[int, _Member] = {}
-        self._strangers: set[int] = set()  # that cannot be looked at
+        self._strangers: dict[int, float] = {}  # that could not be looked at, and when
         self._checked = 0  # the process whose life was checked last
 
     def __iter__(self) -> Iterator[Follower]:
@@ -171,7 +172,7 @@ class Processes:
         if member is not None:
             member.sampled = True
             member.follower.announce()
-        elif pid not in self._strangers:
+        elif time.monotonic() - self._strangers.get(pid, -_STRANGE_S) >= _STRANGE_S:
             self._discover(pid)
 
     def _discover(self, pid: int) -> None:
@@ -181,7 +182,10 @@ class Processes:
         except MixstackError as e:
             if len(self._strangers) >= _STRANGERS_MAX:
                 self._strangers.clear()
-            self._strangers.add(pid)
-            self._shared.listener.process(Process(pid, (), None, e.message, pid))
+            self._strangers[pid] = time.monotonic()
+            name = TargetProcess(pid, None, ()).thread_name(pid)  # a thread of the kernel has one
+            command = () if name is None else (f"[{name}]",)
+            self._shared.listener.process(Process(pid, command, None, e.message, pid))
             return
         self.add(Follower(process, self._shared))
+        self._members[pid].sampled = True

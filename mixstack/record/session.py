@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import select
 import signal
 import time
@@ -15,7 +16,7 @@ import mixstack
 from mixstack.bpf.perf import online_cpus
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.ring import Drained
-from mixstack.bpf.wire import CodeRecord, Counter, ProcessFlag
+from mixstack.bpf.wire import EVERYONE_ELSE, CodeRecord, Counter, ProcessEntry, ProcessFlag
 from mixstack.capture.writer import CaptureWriter
 from mixstack.errors import NoSuchProcess, TargetError
 from mixstack.model import Code, Footer, Losses, Recording
@@ -33,9 +34,10 @@ from mixstack.record.options import Progress, RecordOptions, RecordResult
 from mixstack.record.processes import Processes
 from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import read_ahead
-from mixstack.target.process import TargetProcess
+from mixstack.target.process import TargetProcess, running_processes
 
 EVENT: Final = "cpu-clock"
+ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
 TARGET_ENDED: Final = "target ended"  # Footer.reason
 _FLUSH_S: Final = 0.5
 _RATE_NEEDS_S: Final = 0.2  # less CPU time than this says nothing about the rate
@@ -47,6 +49,8 @@ _RING_MAX: Final = 1 << 26
 # Of a command that has yet to start, and of what a process starts, the libraries are not known.
 _SPARE_ROWS: Final = 1 << 20
 _SPARE_ROWS_OF_OTHERS: Final = 1 << 22
+_SPARE_ROWS_OF_ALL: Final = 1 << 23
+_MAPPINGS_OF_ALL: Final = 1 << 18
 _MAPPINGS: Final = 1 << 16  # of all followed processes together; those that forked share theirs
 _ROWS_PER_PAGE: Final = 4  # libraries have 5 and more: the pages do not run out before the rows
 
@@ -100,10 +104,12 @@ class _Session:
         self._target_samples = 0
 
         pid = launched.pid if launched is not None else options.pid
-        assert pid is not None  # RecordOptions sees to it
-        process = TargetProcess.open(pid)
-        self._pidfd = _pidfd(pid)
-        stack.callback(os.close, self._pidfd)
+        process = TargetProcess.open(pid) if pid is not None else None
+        self._pidfd = -1  # there is no end to wait for
+        if pid is not None:
+            self._pidfd = _pidfd(pid)
+            stack.callback(os.close, self._pidfd)
+        _allow_many_files()
         self._registry = ModuleRegistry(cache_folder())
         sizes = self._measure(process)
         self._probe = Probe(sizes)
@@ -122,22 +128,31 @@ class _Session:
                 process=lambda found: self._writer.add_processes([found]),
                 mappings=self._writer.add_mappings,
                 note=self._note,
+                no_room=self._no_room,
             ),
         )
         self._processes = Processes(self._shared, self._before_change)
-        self._target = Follower(process, self._shared, 0 if options.children else ProcessFlag.ALONE)
-        self._processes.add(self._target)
+        self._target: Follower | None = None
+        if process is not None:
+            flags = 0 if options.children else ProcessFlag.ALONE
+            self._target = Follower(process, self._shared, flags)
+            self._processes.add(self._target)
 
     def run(self) -> RecordResult:
         """From the first sample to the footer."""
-        if self._launched is not None:
-            self._target.expect()
+        target = self._target
+        if target is None:
+            own = os.getpid()
+            self._probe.set_process(own, ProcessEntry(family=own, flags=ProcessFlag.HIDDEN))
+            self._probe.set_process(EVERYONE_ELSE, ProcessEntry(flags=ProcessFlag.UNKNOWN))
+        elif self._launched is not None:
+            target.expect()
         else:
-            self._target.refresh(asked=True)
+            target.refresh(asked=True)
         self._probe.watch_lives()
-        if self._launched is None and self._options.children:
-            self._find_descendants()
-        cpu_before = cpu_seconds(self._target.process.pid) or 0.0
+        if target is not None and self._launched is None and self._options.children:
+            self._find_descendants(target.process.pid)
+        cpu_before = self._cpu_seconds() or 0.0
         self._probe.start(self._options.rate_hz)
         if self._launched is not None:
             self._launched.go()
@@ -175,7 +190,8 @@ class _Session:
         end = begin + duration if duration is not None else None
         flushed = begin
         poll = self._stack.enter_context(select.epoll())
-        poll.register(self._pidfd, select.EPOLLIN)
+        if self._pidfd >= 0:
+            poll.register(self._pidfd, select.EPOLLIN)
         poll.register(self._interrupted.fd, select.EPOLLIN)
         # By the edge: what is in the ring can wait, unless the probe says that it should not.
         poll.register(self._probe.wake_fd, select.EPOLLIN | select.EPOLLET)
@@ -210,7 +226,8 @@ class _Session:
         drained = self._probe.drain()
         if drained.samples:
             self._samples += drained.sample_count
-            self._target_samples += drained.counts.get(self._target.process.pid, 0)
+            if self._target is not None:
+                self._target_samples += drained.counts.get(self._target.process.pid, 0)
             self._writer.add_samples(drained.samples)
             self._addresses.collect(drained.samples)
         for record_bytes in drained.codes:
@@ -234,9 +251,9 @@ class _Session:
         self._addresses.write_process(follower)
         self._addresses.forget(follower.process.pid)
 
-    def _find_descendants(self) -> None:
+    def _find_descendants(self, target: int) -> None:
         """The processes that the target has started by now."""
-        for pid in descendants(self._target.process.pid):
+        for pid in descendants(target):
             with suppress(TargetError):
                 follower = Follower(TargetProcess.open(pid), self._shared)
                 follower.refresh(asked=True)
@@ -244,11 +261,17 @@ class _Session:
 
     def _note(self, pid: int, note: str) -> None:
         """Of the target; what is to be said of the others stands in the capture."""
-        if pid == self._target.process.pid:
+        if self._target is not None and pid == self._target.process.pid:
             self._notes.append(note)
 
+    def _no_room(self, pid: int) -> None:
+        self._notes.append("too many processes at once: some have no native stacks")
+
+    def _cpu_seconds(self) -> float | None:
+        return cpu_seconds(self._target.process.pid) if self._target is not None else None
+
     def _flush(self, at_end: bool = False) -> None:
-        cpu_s = cpu_seconds(self._target.process.pid)
+        cpu_s = self._cpu_seconds()
         if cpu_s is not None:  # else the process is gone; samples after this reading do not count
             self._cpu_s, self._cpu_samples = cpu_s, self._target_samples
         for follower in self._processes:
@@ -259,31 +282,34 @@ class _Session:
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()
 
-    def _measure(self, process: TargetProcess) -> Sizes:
+    def _measure(self, process: TargetProcess | None) -> Sizes:
         """Read the target's files; how large the probe's tables must be."""
         if self._launched is not None:
             for path in files_of_command(self._options.command[0]):
                 self._registry.preload(path)
                 read_ahead(path)
         else:
-            for line in process.executable_maps():
-                self._registry.find(process, line)
+            for each in [process] if process is not None else running_processes():
+                for line in each.executable_maps():
+                    self._registry.find(each, line)
         rows, pages = self._registry.table_sizes()
         wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
         ring = 1 << (wanted - 1).bit_length()
         others = self._launched is not None or self._options.children
         spare = _SPARE_ROWS_OF_OTHERS if others else _SPARE_ROWS
+        if self._options.everything:
+            spare = _SPARE_ROWS_OF_ALL
         return Sizes(
-            mappings=_MAPPINGS,
+            mappings=_MAPPINGS_OF_ALL if self._options.everything else _MAPPINGS,
             pages=pages + spare // _ROWS_PER_PAGE,
             rows=rows + spare,
             ring_bytes=max(_RING_MIN, min(_RING_MAX, ring)),
         )
 
-    def _describe(self, process: TargetProcess) -> Recording:
+    def _describe(self, process: TargetProcess | None) -> Recording:
         return Recording(
             mixstack_version=mixstack.__version__,
-            command=self._options.command or process.command,
+            command=self._options.command or (process.command if process else ALL_PROCESSES),
             rate_hz=self._options.rate_hz,
             event=EVENT,
             start_ns=self._start_ns,
@@ -299,6 +325,12 @@ def cache_folder() -> str | None:
     """Where compiled unwind tables are kept; None if the user has no home."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(base, "mixstack", "unwind") if os.path.isabs(base) else None
+
+
+def _allow_many_files() -> None:
+    """The files of the recorded programs stay open: their names may be gone when they are read."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Interruption:

@@ -6,12 +6,14 @@ import ctypes
 import errno
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from mixstack.errors import NoSuchProcess, NotPermitted
 from mixstack.target.maps import MapLine, parse_maps
 
-__all__ = ["MapLine", "TargetProcess"]
+__all__ = ["MapLine", "TargetProcess", "running_processes"]
 
 READ_LIMIT: Final = 16 << 20  # bytes; a length that comes from the target may be anything
 _PF_KTHREAD: Final = 0x00200000  # linux/sched.h
@@ -175,6 +177,14 @@ class TargetProcess:
             if line.path == "[vdso]":
                 return self.read(line.start, line.end - line.start)
         return None
+
+
+def running_processes() -> Iterator[TargetProcess]:
+    """All that run now and may be read, but this one."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with suppress(NoSuchProcess, NotPermitted):
+                yield TargetProcess.open(int(name))
 
 
 def _read_memory(pid: int, address: int, size: int) -> bytes | int:

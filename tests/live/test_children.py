@@ -203,7 +203,8 @@ def test_a_program_that_runs_for_50_ms(build: Build, how: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("build", NEWEST)
 def test_children_that_were_there_before(build: Build, tmp_path: Path) -> None:
-    program = BURN + "os.fork()\nprint('ready', flush=True)\nwhile True: burn(1)"
+    program = BURN + "first, both = os.getpid(), os.fork()\nif both: print('ready', flush=True)\n"
+    program += "while both or os.getppid() == first: burn(0.1)"  # none outlives the first
     with running(build.command("-S", "-c", program)) as target:
         capture = record(target.pid, tmp_path / "out.data")
         found = by_process(capture)

@@ -107,6 +107,7 @@ class Case:
                 self.processes.append,
                 self.snapshots.append,
                 lambda _pid, note: self.notes.append(note),
+                lambda _pid: self.notes.append("no room"),
             ),
         )
         self.follower = Follower(TargetProcess.open(pid), self.shared)
