@@ -9,6 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
@@ -119,6 +120,7 @@ class _Session:
         stack.callback(self._writer.abandon)
         self._addresses = AddressBook(self._writer)
         stack.callback(self._addresses.close)
+        reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="files")
         self._shared = Shared(
             self._probe,
             self._registry,
@@ -130,7 +132,9 @@ class _Session:
                 note=self._note,
                 no_room=self._no_room,
             ),
+            reader=reader,
         )
+        stack.callback(reader.shutdown, cancel_futures=True)
         self._processes = Processes(self._shared, self._before_change)
         self._target: Follower | None = None
         if process is not None:
