@@ -100,21 +100,21 @@ INLINE int read_thread_state(struct ms_state *s, struct ms_sample_buffer *sample
 SEC("perf_event")
 int on_sample(struct bpf_perf_event_data *ctx)
 {
-	ms_u64 pid_tid = bpf_get_current_pid_tgid();
 	ms_u32 zero = 0;
-	struct ms_process *process = find_process(pid_tid >> 32);
-	struct ms_config *config;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+	struct ms_process *process;
 	struct ms_sample_buffer *sample;
 	struct ms_state *s;
-	ms_u64 task;
+	ms_u64 task, pid_tid;
 	long bytes;
 
-	if (!process)
+	if (!config)
 		return 0;
-	config = bpf_map_lookup_elem(&ms_configs, &zero);
+	pid_tid = current_pids(config);
+	process = find_process(pid_tid >> 32);
 	s = the_state();
 	sample = the_sample();
-	if (!config || !s || !sample)
+	if (!process || !s || !sample)
 		return 0;
 	s->process = *process;
 	start_sample(s, sample, pid_tid);

@@ -328,7 +328,12 @@ class Follower:
 
     def _record(self, note: str | None, interpreter: Interpreter | None = None) -> None:
         process = Process(
-            self.process.pid, self.process.command, interpreter, note, self._entry.family
+            self.process.pid,
+            self.process.command,
+            interpreter,
+            note,
+            self._entry.family,
+            self.process.inner_pid,
         )
         if process == self._recorded:
             return

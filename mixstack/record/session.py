@@ -35,7 +35,7 @@ from mixstack.record.options import Progress, RecordOptions, RecordResult
 from mixstack.record.processes import Processes
 from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import read_ahead
-from mixstack.target.process import TargetProcess, running_processes
+from mixstack.target.process import TargetProcess, check_proc_is_ours, running_processes
 
 EVENT: Final = "cpu-clock"
 ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
@@ -63,6 +63,7 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
     Raises the errors of errors.py; an earlier capture is set aside only once recording can begin.
     """
     begin = time.monotonic()
+    check_proc_is_ours()
     with ExitStack() as stack:
         launched = Launched(options.command) if options.command else None
         if launched is not None:
