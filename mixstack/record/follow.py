@@ -234,8 +234,9 @@ class Follower:
 
     def expect(self) -> None:
         """The probe is to tell when the program starts, and sample it from then on."""
-        self._entry.flags |= wire.ProcessFlag.UNKNOWN
-        self._probe.set_process(self.process.pid, self._entry)
+        held = wire.ProcessEntry.from_buffer_copy(self._entry)
+        held.flags |= wire.ProcessFlag.HELD
+        self._probe.set_process(self.process.pid, held)
 
     def become(self, exe: tuple[int, int, str] | None = None, time_ns: int | None = None) -> bool:
         """Forget the program that was, after an exec; False if the process is gone.
