@@ -10,7 +10,7 @@ _PID_SHIFT, _SCHEDULED = 3, 2
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """User and system time of all its threads in seconds, or None where there is no such process."""
+    """User and system time of all its threads in seconds, or None: no such process."""
     try:
         return time.clock_gettime(~pid << _PID_SHIFT | _SCHEDULED)
     except OSError:
