@@ -1,8 +1,8 @@
 """Spends CPU time in a known way, and says how much: `shares_program.py SECONDS TRUTH GO`.
 
 It begins when the file GO is there.
-Every part has a function of its own name and does the same work in each call. The call's CPU time is
-taken by the thread's own clock right around it. At the end the file TRUTH holds a JSON list of
+Every part has a function of its own name and does the same work in each call. The call's CPU time
+is taken by the thread's own clock right around it. At the end the file TRUTH holds a JSON list of
 [part, begin, end, seconds], one for each call: CLOCK_MONOTONIC in ns, and CPU time.
 """
 
