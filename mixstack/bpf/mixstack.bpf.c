@@ -24,6 +24,7 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	s->n_locals = 0;
 	s->slot = 0;
 	s->next_local = 0;
+	s->leaf_claims = 0;
 	s->next_native = 0;
 	s->learned_at = 0;
 	s->learning = 0;
@@ -349,7 +350,7 @@ int learn_markers(struct bpf_perf_event_data *ctx)
 	struct ms_state *s = the_state();
 	struct ms_learned *learned;
 	ms_u64 sp, cfa;
-	ms_u32 slot;
+	ms_u32 slot, index;
 
 	if (!s || !sample)
 		return 0;
@@ -357,8 +358,9 @@ int learn_markers(struct bpf_perf_event_data *ctx)
 	learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
 	if (!learned)
 		return 0;
+	index = s->next_local ? s->next_local : s->leaf_claims;
 	if (bounds_of_native(s, sample, &sp, &cfa))
-		learn_slot(s, learned, sp, cfa, s->locals[s->next_local & (MAX_MARKERS - 1)]);
+		learn_slot(s, learned, sp, cfa, s->locals[index & (MAX_MARKERS - 1)]);
 	s->learned_at = s->next_native;
 	s->learning++;
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_MARKERS);

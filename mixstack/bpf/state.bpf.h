@@ -100,6 +100,7 @@ struct ms_state {
 	ms_u64 locals[MAX_MARKERS]; /* what each evaluator keeps: the address of its frame's variables */
 	ms_u32 local_words[MAX_MARKERS]; /* words of the sample where the markers of these frames are */
 	ms_u32 n_locals, next_local;
+	ms_u32 leaf_claims; /* 1: the leaf may be the newest frame's evaluator */
 	ms_u32 next_native;
 	ms_u32 learned_at, learning; /* the native frame that was learned from, and how many were */
 	ms_u32 slot; /* where it keeps it: CFA - 8 * slot; 0: not known yet */
