@@ -71,6 +71,7 @@ EXPECTED = {
     ),
     "native_pthread": Expected("helper"),
     "no_unwind_table": Expected("bare", fits=RESYNCED, reaches_root=False, resyncs=(3, 10)),
+    "odd_rules": Expected("odd_rules"),
     "operators": Expected(indifferent="Number.__getitem__"),
     "signal_handler": Expected(full=0.1, indifferent="lost: work"),
 }
