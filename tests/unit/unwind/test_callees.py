@@ -22,7 +22,7 @@ CALLEES = {
     ),
     "pushed second, with a frame pointer": (
         "push %rbp; .cfi_def_cfa_offset 16; .cfi_offset 6, -16; mov %rsp, %rbp;"
-        ".cfi_def_cfa_register 6; .cfi_offset 3, -24; push %rbx; nop",
+        ".cfi_def_cfa_register 6; push %rbx; .cfi_offset 3, -24; nop",
         0,
     ),
     "pushed before the frame pointer is the base": (
