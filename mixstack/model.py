@@ -380,6 +380,7 @@ class Quality:
     unresolved_frames: int = 0  # native frames without a symbol
     unresolved_distinct: int = 0  # how many different ones these are
     unnamed_codes: int = 0  # Python frames whose code object could not be read
+    stops: dict[tuple[str, NativeEnd | None], int] = field(default_factory=dict)  # merge.quality
     losses: Losses = field(default_factory=Losses)
     complete: bool = True  # False: the capture was cut off
 

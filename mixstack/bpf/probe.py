@@ -25,6 +25,7 @@ _PROGRAMS: Final = (
     "walk_frames",
     "find_markers",
     "learn_markers",
+    "find_base",
 )
 
 

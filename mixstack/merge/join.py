@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mixstack.merge.evaluators import Evaluators, Namer
 from mixstack.merge.hide import visible
-from mixstack.merge.quality import Grade, Tally, grade
-from mixstack.model import Frame, Item, NativeItem, PythonItem, RawStack, Sample
+from mixstack.merge.quality import Grade, Tally, find_stop, grade
+from mixstack.model import Frame, Item, NativeFrame, NativeItem, PythonItem, RawStack, Sample
 
 # How many different stacks are kept for reuse; the capture's reader keeps as many alive itself.
 _CACHE_MAX = 1 << 16
@@ -73,7 +73,11 @@ class Joiner:
         frames = self._names.of(pid, time_ns, generation, merged.items)
         shown = visible(frames, self._show_interpreter)
         stack_id = self._ids.setdefault(shown, len(self._ids))
-        return _Joined(stack, stack_id, grade(merged, frames))
+
+        def name(frame: NativeFrame) -> Frame:
+            return self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False))
+
+        return _Joined(stack, stack_id, grade(merged, frames, find_stop(stack, name)))
 
 
 class _Names:

@@ -77,6 +77,7 @@ EXPECTED = {
     ),
     "native_pthread": Expected("helper"),
     "no_unwind_table": Expected("bare", fits=RESYNCED, reaches_root=False, resyncs=(3, 10)),
+    "odd_rules": Expected("odd_rules"),
     "operators": Expected(indifferent="Number.__getitem__"),
     "recursion_c": Expected(rate_hz=DEEP_RATE_HZ),
     "recursion_python": Expected(rate_hz=DEEP_RATE_HZ),
