@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from mixstack.model import Fit, Frame, FrameKind, Losses, MergedStack, Quality
+from mixstack.model import Fit, Frame, FrameKind, Losses, Quality
 
 
 class Grade(NamedTuple):
@@ -19,12 +18,6 @@ class Grade(NamedTuple):
     native_truncated: bool
     python_truncated: bool
     unnamed: tuple[Frame, ...]
-
-
-def grade(merged: MergedStack, frames: Iterable[Frame]) -> Grade:
-    """The grade of a stack; `frames` are all its frames, hidden ones included."""
-    unnamed = tuple(frame for frame in frames if not frame.resolved)
-    return Grade(merged.fit, merged.native_truncated, merged.python_truncated, unnamed)
 
 
 class Tally:
