@@ -356,8 +356,7 @@ class Frame(NamedTuple):
 class ThreadProfile:
     """The time line of one thread: the stack `stack_ids[i]` of the profile for `durations_ns[i]`.
 
-    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ. The columns
-    are `array("I")` and `array("Q")`, since a million objects would not fit into the budget.
+    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ.
     """
 
     pid: int
@@ -365,7 +364,7 @@ class ThreadProfile:
     name: str
     start_ns: int
     end_ns: int
-    stack_ids: array[int]
+    stack_ids: array[int]  # array("I"), array("Q"): a million objects would take too much
     durations_ns: array[int]
 
 
@@ -390,6 +389,7 @@ class Profile:
     """What a capture says, ready for an exporter. `threads` sorted by (pid, tid).
 
     stacks: each distinct stack once, outermost first; index 0 is the empty stack: time off the CPU.
+    thinned_ns: of long time lines equal stacks within such windows became one, in any order; or 0.
     """
 
     title: str
@@ -398,3 +398,4 @@ class Profile:
     stacks: tuple[tuple[Frame, ...], ...]
     threads: tuple[ThreadProfile, ...]
     quality: Quality
+    thinned_ns: int = 0

@@ -17,12 +17,14 @@ def load_profile(
     progress: Callable[[int], None] | None = None,
 ) -> Profile:
     """Join and name the samples of `capture`; `progress` hears how many samples are done."""
+    from mixstack.collector import paused_collector
     from mixstack.merge.profile import build_profile
     from mixstack.symbolize.names import Namer
 
-    return build_profile(
-        capture, Namer(capture), show_interpreter=show_interpreter, progress=progress
-    )
+    with paused_collector():
+        return build_profile(
+            capture, Namer(capture), show_interpreter=show_interpreter, progress=progress
+        )
 
 
 def load_capture(path: str) -> Capture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from mixstack.model import (
@@ -11,7 +11,6 @@ from mixstack.model import (
     Frame,
     FrameKind,
     Losses,
-    MergedStack,
     NativeEnd,
     NativeFrame,
     Quality,
@@ -40,12 +39,6 @@ class Grade(NamedTuple):
     python_truncated: bool
     unnamed: tuple[Frame, ...]
     stop: Stop | None
-
-
-def grade(merged: MergedStack, frames: Iterable[Frame], stop: Stop | None) -> Grade:
-    """The grade of a stack; `frames` are all its frames, hidden ones included."""
-    unnamed = tuple(frame for frame in frames if not frame.resolved)
-    return Grade(merged.fit, merged.native_truncated, merged.python_truncated, unnamed, stop)
 
 
 def find_stop(stack: RawStack, name: Callable[[NativeFrame], Frame]) -> Stop | None:

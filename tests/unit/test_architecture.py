@@ -28,13 +28,16 @@ ARROWS: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "elf": set(),
+    "collector": set(),
+    "columns": {"model"},
     "bpf": {"errors"},
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
-    "capture": {"model", "errors", "bpf.wire"},  # samples are stored as the probe sent them
+    # samples are stored as the probe sent them
+    "capture": {"model", "columns", "errors", "collector", "bpf.wire"},
     "symbolize": {"model", "elf"},
-    "merge": {"model"},
+    "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
         "",
@@ -54,6 +57,7 @@ ARROWS: dict[str, set[str]] = {
         "errors",
         "record.options",
         "record.session",
+        "collector",
         "capture.reader",
         "symbolize.names",
         "symbolize.offline",
@@ -190,7 +194,7 @@ def test_the_probe_and_the_join_never_meet() -> None:
         parts = {name.partition(".")[0] for name in our_imports(source)}
         assert not {"bpf", "merge"} <= parts, source.name
     joined = reachable("merge.profile", "merge.splice", "export.speedscope", "export.collapsed")
-    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model"}
+    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model", "columns"}
 
 
 def test_right_of_the_capture_nothing_needs_a_kernel_or_a_target() -> None:
@@ -207,7 +211,17 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     parts = {n.split(".")[1] for n in loaded.stdout.split()}
-    assert parts == {"capture", "symbolize", "merge", "export", "model", "errors", "bpf"}
+    assert parts == {
+        "capture",
+        "symbolize",
+        "merge",
+        "export",
+        "model",
+        "columns",
+        "collector",
+        "errors",
+        "bpf",
+    }
     assert {n for n in loaded.stdout.split() if ".bpf" in n} == {
         "mixstack.bpf",
         "mixstack.bpf.wire",

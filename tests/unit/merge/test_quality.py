@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mixstack.merge.quality import Stop, Tally, find_stop, grade
+from mixstack.merge.quality import Grade, Stop, Tally, find_stop
 from mixstack.model import (
     ChainEnd,
     Fit,
     Frame,
     FrameKind,
     Losses,
-    MergedStack,
     NativeEnd,
     NativeFrame,
     RawStack,
@@ -60,7 +59,7 @@ def test_stops_are_counted_by_sample() -> None:
     tally = Tally()
     cut, whole = ("[anon]", NativeEnd.NO_TABLE), None
     for stop, samples in ((cut, 3), (whole, 5), (cut, 4)):
-        merged = MergedStack((), Fit.PARTIAL, native_truncated=False, python_truncated=False)
-        tally.add(grade(merged, (), stop), samples)
+        grade = Grade(Fit.PARTIAL, False, False, unnamed=(), stop=stop)
+        tally.add(grade, samples)
     quality = tally.quality(Losses(), complete=True)
     assert (quality.samples, quality.stops) == (12, {cut: 7})
