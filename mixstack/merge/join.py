@@ -82,13 +82,13 @@ class _Names:
     def __init__(self, namer: Namer) -> None:
         self._namer = namer
         # The item is kept beside its name, so that its frame's identity is not given to another.
-        self._known: dict[tuple[int, int], dict[int | Item, tuple[Item, Frame]]] = {}
+        self._known: dict[tuple[int, int], dict[int | Item, tuple[Item, tuple[Frame, ...]]]] = {}
 
     def of(
         self, pid: int, time_ns: int, generation: int, items: tuple[Item, ...]
     ) -> tuple[Frame, ...]:
         known = self._known.setdefault((pid, generation), {})
-        frames = []
+        frames: list[Frame] = []
         for item in items:
             key: int | Item
             if isinstance(item, NativeItem):
@@ -99,6 +99,6 @@ class _Names:
                 key = item
             found = known.get(key)
             if found is None:
-                found = known[key] = (item, self._namer.frame(pid, time_ns, item))
-            frames.append(found[1])
+                found = known[key] = (item, self._namer.frames(pid, time_ns, item))
+            frames += found[1]
         return tuple(frames)

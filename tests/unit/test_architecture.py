@@ -26,14 +26,20 @@ ARROWS: dict[str, set[str]] = {
     "": set(),  # mixstack/__init__.py
     "__main__": {"cli.main"},
     "model": set(),
+    "source": set(),
     "errors": set(),
     "elf": set(),
     "bpf": {"errors"},
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
-    "capture": {"model", "errors", "bpf.wire"},  # samples are stored as the probe sent them
-    "symbolize": {"model", "elf"},
+    "capture": {
+        "model",
+        "source",
+        "errors",
+        "bpf.wire",
+    },  # samples are stored as the probe sent them
+    "symbolize": {"model", "source", "elf"},
     "merge": {"model"},
     "export": {"model"},
     "record": {
@@ -47,6 +53,8 @@ ARROWS: dict[str, set[str]] = {
         "capture.writer",
         "symbolize.kernel",
         "symbolize.record_side",
+        "symbolize.native",
+        "source",
     },
     "cli": {
         "",
@@ -64,7 +72,17 @@ ARROWS: dict[str, set[str]] = {
 }
 
 # Values in, values out: no file, no process, no clock, no terminal.
-PURE = ("model", "errors", "elf_names", "merge", "export", "unwind", "symbolize", "capture.layout")
+PURE = (
+    "model",
+    "source",
+    "errors",
+    "elf_names",
+    "merge",
+    "export",
+    "unwind",
+    "symbolize",
+    "capture.layout",
+)
 IMPURE = {
     "unwind.cache": "keeps compiled tables on disk",
     "symbolize.kernel": "reads the kernel's own symbol table",
@@ -72,6 +90,7 @@ IMPURE = {
     "symbolize.offline": "the same, for a capture that was cut off",
     "symbolize.rooted": "opens a file below a root folder",
     "symbolize.debug_files": "looks for the debug files of a file",
+    "symbolize.native": "opens the files whose source lines are wanted",
 }
 WORLD = {
     "os",
@@ -207,7 +226,7 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     parts = {n.split(".")[1] for n in loaded.stdout.split()}
-    assert parts == {"capture", "symbolize", "merge", "export", "model", "errors", "bpf"}
+    assert parts == {"capture", "symbolize", "merge", "export", "model", "source", "errors", "bpf"}
     assert {n for n in loaded.stdout.split() if ".bpf" in n} == {
         "mixstack.bpf",
         "mixstack.bpf.wire",
