@@ -29,7 +29,7 @@ from mixstack.model import (
 )
 from mixstack.source import SourceCall
 from mixstack.symbolize.address_space import AddressSpaces
-from mixstack.symbolize.demangle import demangle
+from mixstack.symbolize.demangle import demangle, shorten
 from mixstack.symbolize.inlined import with_source
 from mixstack.symbolize.lines import LineTable
 from mixstack.symbolize.plumbing import EVALUATOR, is_plumbing
@@ -60,9 +60,13 @@ class NamedCapture(Protocol):
 
 
 class Namer:
-    """Names the items of joined stacks. Equal frames are one object; every answer is remembered."""
+    """Names the items of joined stacks. Equal frames are one object; every answer is remembered.
 
-    def __init__(self, capture: NamedCapture) -> None:
+    short_names: of C++ and Rust, without the arguments of templates and generics.
+    """
+
+    def __init__(self, capture: NamedCapture, *, short_names: bool = False) -> None:
+        self._readable = _short if short_names else demangle
         self._modules = capture.modules
         self._codes = capture.codes
         self._symbols = capture.symbols
@@ -180,7 +184,8 @@ class Namer:
             return Frame(FrameKind.NATIVE, name, module.path, resolved=False)
         own = interpreter is not None and module.id == interpreter.module_id
         plumbing = own and is_plumbing(symbol.name)
-        return Frame(FrameKind.NATIVE, demangle(symbol.name), module.path, plumbing=plumbing)
+        name = self._readable(symbol.name)
+        return Frame(FrameKind.NATIVE, name, module.path, plumbing=plumbing)
 
     def _name_source(self, frame: Frame, pid: int, generation: int, pc: int) -> tuple[Frame, ...]:
         mapping = self._spaces.find(pid, generation, pc)
@@ -190,7 +195,7 @@ class Namer:
         calls = self._calls.get((module.id, pc - mapping.load_bias), ())
         interpreter = self._interpreters.get(pid)
         own = interpreter is not None and module.id == interpreter.module_id
-        return tuple(map(self._one, with_source(frame, calls, demangle, own)))
+        return tuple(map(self._one, with_source(frame, calls, self._readable, own)))
 
     def _module_of(self, mapping: Mapping | None) -> Module | None:
         if mapping is None or mapping.module_id is None:
@@ -234,3 +239,7 @@ class Namer:
             if module is not None:
                 return Frame(FrameKind.MARK, f"{name} in {basename(module.path)}", module.path)
         return Frame(FrameKind.MARK, name)
+
+
+def _short(name: str) -> str:
+    return shorten(demangle(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixstack.model import Frame, FrameKind, NativeFrame, NativeItem, Step
+from mixstack.model import Frame, FrameKind, NativeFrame, NativeItem, Step, Symbol
 from mixstack.source import SourceCall
 from mixstack.symbolize.demangle import demangle
 from mixstack.symbolize.inlined import with_source
@@ -99,6 +99,18 @@ def test_row(
 def test_in_other_modules_nothing_is_plumbing() -> None:
     calls = (SourceCall("f", "/a.c", 1), SourceCall("Py_INCREF", "/o.h", 2))
     assert not any(f.plumbing for f in with_source(SORT, calls, demangle, own=False))
+
+
+def test_short_names() -> None:
+    of = capture()
+    name = "_ZNSt6vectorIiSaIiEE4sizeEv"
+    of.symbols[LIBPYTHON] = (Symbol(LIBPYTHON, 0x200, 0x240, name),)
+    of.source_calls = {(LIBPYTHON, 0x210): (SourceCall(name, "/a", 1), SourceCall(name, "/a", 2))}
+    item = NativeItem(NativeFrame(0x10210, 0x9000, Step.LEAF), False)
+    whole = "std::vector<int, std::allocator<int>>::size()"
+    for short, expected in ((False, whole), (True, "std::vector<...>::size()")):
+        frames = Namer(of, short_names=short).frames(PID, 100, item)
+        assert [frame.name for frame in frames] == [expected, expected]
 
 
 def test_the_namer_shows_source_of_the_very_address() -> None:
