@@ -79,6 +79,8 @@ setup-dev: $(VENV)/installed-dev | libbpf
 	$(call need,gdb,gdb)
 	$(call need,readelf,binutils)
 	$(call need,dwz,dwz)
+	$(call need,g++,g++)
+	$(call need,llvm-symbolizer,llvm)
 	$(call need,pypy3,pypy3)
 	$(call need,chromium,chromium)
 	$(call need,node,nodejs)

@@ -338,10 +338,10 @@ class FrameKind(enum.Enum):
 class Frame(NamedTuple):
     """A named call, as it is shown.
 
-    name: qualname, demangled symbol, `module+0xoffset`, or a mark. file: source file of a Python
-    frame, path of a native frame's module, "[kernel]" or a kernel module's name. line: the
-    current line of a Python frame. plumbing: the interpreter's own machinery, hidden unless asked
-    for. resolved: False where only `module+0xoffset` or an address could be given.
+    name: qualname, demangled symbol, `module+0xoffset`, or a mark. file: the source file; of a
+    native frame without a line its module's path, of a kernel frame "[kernel]" or its module's
+    name. plumbing: the interpreter's own machinery, hidden unless asked for. resolved: False where
+    only `module+0xoffset` or an address could be given. inlined: into the frame before.
     """
 
     kind: FrameKind
@@ -350,6 +350,7 @@ class Frame(NamedTuple):
     line: int | None = None
     plumbing: bool = False
     resolved: bool = True
+    inlined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from mixstack.model import (
     Sample,
     Symbol,
 )
+from mixstack.source import SourceCall, SourceCalls
 
 _T = TypeVar("_T")
 
@@ -54,8 +55,9 @@ _T = TypeVar("_T")
 class Capture:
     """What a capture file holds.
 
-    mappings: by pid, sorted by time. symbols: by module, sorted by start. problem: one sentence on
-    what is missing, None if the file is whole (`complete`). file_size: bytes.
+    mappings: by pid, sorted by time. symbols: by module, sorted by start. source_calls: by module
+    and address, outermost first. problem: one sentence on what is missing, None if the file is
+    whole (`complete`). file_size: bytes.
     """
 
     path: str
@@ -66,6 +68,7 @@ class Capture:
     codes: dict[tuple[int, CodeKey], Code]
     symbols: dict[int, tuple[Symbol, ...]]
     kernel_symbols: tuple[KernelSymbol, ...]
+    source_calls: dict[tuple[int, int], tuple[SourceCall, ...]]
     footer: Footer | None
     problem: str | None
     file_size: int
@@ -156,6 +159,7 @@ class _Collected:
         self.codes: list[Code] = []
         self.symbols: list[Symbol] = []
         self.kernel_symbols: list[KernelSymbol] = []
+        self.source_calls: list[SourceCalls] = []
         self.footers: list[Footer] = []
         self.samples = SampleTable()
         self._lines: dict[int, tuple[Callable[[records.Fields], Any], list[Any]]] = {
@@ -166,6 +170,7 @@ class _Collected:
             BlockType.CODES: (records.decode_code, self.codes),
             BlockType.SYMBOLS: (records.decode_symbol, self.symbols),
             BlockType.KERNEL_SYMBOLS: (records.decode_kernel_symbol, self.kernel_symbols),
+            BlockType.SOURCE_CALLS: (records.decode_source_calls, self.source_calls),
             BlockType.FOOTER: (records.decode_footer, self.footers),
         }
 
@@ -203,6 +208,7 @@ class _Collected:
             kernel_symbols=tuple(
                 sorted(dict.fromkeys(self.kernel_symbols), key=lambda s: (s.start, s.end, s.name))
             ),
+            source_calls={(c.module_id, c.vaddr): c.calls for c in self.source_calls},
             footer=self.footers[-1] if self.footers else None,
             problem=_problem(self.damage, bool(self.footers)),
             file_size=size,

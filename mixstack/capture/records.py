@@ -27,6 +27,7 @@ from mixstack.model import (
     Recording,
     Symbol,
 )
+from mixstack.source import SourceCall, SourceCalls
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 _T = TypeVar("_T")
@@ -301,6 +302,31 @@ def decode_kernel_symbol(fields: Fields) -> KernelSymbol:
         end=fields.integer("end"),
         name=fields.text("name"),
         module=fields.optional_text("module"),
+    )
+
+
+def encode_source_calls(value: SourceCalls) -> bytes:
+    return encode_line(
+        {
+            "module_id": value.module_id,
+            "vaddr": value.vaddr,
+            "calls": [{"function": f, "file": p, "line": n} for f, p, n in value.calls],
+        }
+    )
+
+
+def decode_source_calls(fields: Fields) -> SourceCalls:
+    return SourceCalls(
+        module_id=fields.integer("module_id"),
+        vaddr=fields.integer("vaddr"),
+        calls=tuple(
+            SourceCall(
+                call.optional_text("function"),
+                call.optional_text("file"),
+                call.optional_integer("line"),
+            )
+            for call in fields.record_list("calls")
+        ),
     )
 
 

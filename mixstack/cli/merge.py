@@ -47,7 +47,24 @@ _CAPTURE_EXTENSION: Final = ".data"
     is_flag=True,
     help="Show the interpreter's own C frames (_PyEval_EvalFrameDefault and the like) as well.",
 )
-def merge(capture: str, output: str | None, format_: str, show_interpreter: bool) -> int:
+@click.option(
+    "--short-names",
+    is_flag=True,
+    help="Leave out the arguments of templates: std::vector<...>::push_back.",
+)
+@click.option(
+    "--resymbolize",
+    is_flag=True,
+    help="Look up native names and lines again, in this machine's files of the same build-id.",
+)
+def merge(
+    capture: str,
+    output: str | None,
+    format_: str,
+    show_interpreter: bool,
+    short_names: bool,
+    resymbolize: bool,
+) -> int:
     """Merge CAPTURE (default: out.data) into one profile per thread and one of all threads.
 
     Needs no privileges and not the machine that recorded. Without -o the profile stands beside
@@ -62,14 +79,28 @@ def merge(capture: str, output: str | None, format_: str, show_interpreter: bool
     if output != STDOUT and _same_file(capture, output):
         raise UsageProblem(f"{output} is the recording itself", "choose another place: -o FILE")
 
-    loaded = load_capture(capture)
+    status = StatusLine(sys.stderr)
+    problems: list[str] = []
+    try:
+        loaded = load_capture(
+            capture,
+            resymbolize=resymbolize,
+            progress=lambda done, total: status.update(
+                f"reading line tables: {format_share(done, total)}"
+            ),
+            warn=problems.append,
+        )
+    finally:
+        status.clear()
+    for problem in problems:
+        _say(f"mixstack: {escape(problem)}")
     if not loaded.complete:
         _say(f"mixstack: {escape(cut_off_text(capture, loaded))}; what is there is merged")
-    status = StatusLine(sys.stderr)
     try:
         profile = load_profile(
             loaded,
             show_interpreter=show_interpreter,
+            short_names=short_names,
             progress=lambda done: status.update(
                 f"merging: {format_share(done, loaded.sample_count)}"
             ),

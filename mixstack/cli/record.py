@@ -61,9 +61,19 @@ Examples:
     show_default=True,
     help=f"Samples per second of CPU time, {MIN_RATE_HZ} to {MAX_RATE_HZ}.",
 )
+@click.option(
+    "--no-lines",
+    is_flag=True,
+    help="Leave out source lines and inlined calls of native code.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
-    pid: int | None, output: str, duration: float | None, rate: int, command: tuple[str, ...]
+    pid: int | None,
+    output: str,
+    duration: float | None,
+    rate: int,
+    no_lines: bool,
+    command: tuple[str, ...],
 ) -> int:
     """Record a process (-p PID) or a command (-- CMD ARG...) into a file.
 
@@ -71,7 +81,7 @@ def record(
     the end of -d and the end of the target each leave a complete file. The exit code is that of
     CMD (128+N if signal N ended it), or 0 with -p.
     """
-    options = RecordOptions(pid, command, output, duration, rate)
+    options = RecordOptions(pid, command, output, duration, rate, lines=not no_lines)
 
     from mixstack.cli.terminal import StatusLine
     from mixstack.record.session import record as record_session
@@ -96,8 +106,12 @@ def record(
 
 
 def status_text(progress: Progress) -> str:
+    """The line that a terminal shows meanwhile."""
     from mixstack.cli.terminal import format_count, format_duration
 
+    if progress.lines is not None:
+        done, total = progress.lines
+        return f"reading line tables: {format_count(done)} of {format_count(total)} addresses"
     return (
         f"recording: {format_duration(progress.elapsed_s)}, "
         f"{format_count(progress.samples)} samples, {format_count(progress.lost)} lost"

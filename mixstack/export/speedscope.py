@@ -127,7 +127,8 @@ def _key(frame: Frame) -> _FrameKey:
     file = frame.file
     if file is None and frame.kind is FrameKind.KERNEL:
         file = "[kernel]"  # the application colours by file, so the kernel gets a hue of its own
-    return frame.name, file or "", -1 if frame.line is None else frame.line
+    name = f"{frame.name} (inlined)" if frame.inlined else frame.name
+    return name, file or "", -1 if frame.line is None else frame.line
 
 
 def _sample(stack: tuple[Frame, ...], number_by_id: Mapping[int, str]) -> str:

@@ -57,29 +57,30 @@ class NamedItems:
         self._numbers = numbers
         self._pid = pid
         self._time_ns = time_ns
-        self._native: dict[int | None, int] = {}  # by the address to look up
-        self._evaluators: dict[int | None, int] = {}
-        self._others: dict[Item, int] = {}
+        self._native: dict[int | None, tuple[int, ...]] = {}  # by the address to look up
+        self._evaluators: dict[int | None, tuple[int, ...]] = {}
+        self._others: dict[Item, tuple[int, ...]] = {}
 
     def of(self, items: Iterable[Item]) -> tuple[int, ...]:
         """The numbers of the items' frames."""
         native, evaluators, others = self._native, self._evaluators, self._others
-        stack = []
+        stack: list[int] = []
         for item in items:
             if type(item) is NativeItem:
                 (pc, _, step), evaluator = item
                 if step in _RETURNS and pc is not None:
                     pc -= 1  # as `lookup_pc` has it, without a call for each frame
                 known = evaluators if evaluator else native
-                number = known.get(pc)
-                if number is None:
-                    number = known[pc] = self._ask(item)
+                numbers = known.get(pc)
+                if numbers is None:
+                    numbers = known[pc] = self._ask(item)
             else:
-                number = others.get(item)
-                if number is None:
-                    number = others[item] = self._ask(item)
-            stack.append(number)
+                numbers = others.get(item)
+                if numbers is None:
+                    numbers = others[item] = self._ask(item)
+            stack += numbers
         return tuple(stack)
 
-    def _ask(self, item: Item) -> int:
-        return self._numbers.number(self._namer.frame(self._pid, self._time_ns, item))
+    def _ask(self, item: Item) -> tuple[int, ...]:
+        frames = self._namer.frames(self._pid, self._time_ns, item)
+        return tuple(map(self._numbers.number, frames))

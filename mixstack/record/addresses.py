@@ -11,6 +11,8 @@ from mixstack.capture.writer import CaptureWriter
 from mixstack.model import KernelSymbol, Step, Symbol
 from mixstack.record.follow import Follower
 from mixstack.record.modules import LoadedModule
+from mixstack.record.roots import Roots
+from mixstack.record.sources import SourceBook
 from mixstack.symbolize.kernel import kernel_symbols
 from mixstack.symbolize.record_side import ModuleSymbols
 
@@ -20,16 +22,25 @@ _TAG = ~ADDRESS_MASK
 
 
 class AddressBook:
-    """Collects addresses from sample records and writes each symbol into the capture once."""
+    """Collects addresses from sample records and writes each symbol into the capture once.
+
+    `close` it. sources: what is left to be looked up when sampling has ended.
+    """
 
     def __init__(self, writer: CaptureWriter) -> None:
         self._writer = writer
         self._symbols = ModuleSymbols()
+        self._roots = Roots()
+        self.sources = SourceBook()
         self._native: set[int] = set()  # tagged with how the walk came there
         self._kernel: set[int] = set()
         self._new_native: set[int] = set()
         self._new_kernel: set[int] = set()
         self._written: set[Symbol | KernelSymbol] = set()
+
+    def close(self) -> None:
+        """Let go of the processes' root folders."""
+        self._roots.close()
 
     def collect(self, samples: bytes) -> None:
         """Note the addresses of sample records that lie back to back."""
@@ -70,9 +81,10 @@ class AddressBook:
                 by_module[loaded.module.id].add(vaddr)
             else:
                 homeless.add(pc)
-        roots = (f"/proc/{follower.process.pid}/root", "/")
+        roots = self._roots.of(follower.process.pid)
         for module_id, vaddrs in sorted(by_module.items()):
             loaded = modules[module_id]
+            self.sources.note(loaded, vaddrs, roots)
             if loaded.path is not None:
                 symbols = self._symbols.find_symbols(
                     module_id, loaded.path, vaddrs, seen_as=loaded.module.path, roots=roots

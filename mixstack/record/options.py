@@ -23,6 +23,7 @@ class RecordOptions:
 
     Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
+    `lines`: look up source lines and inlined calls of native code at the end.
     """
 
     pid: int | None
@@ -30,6 +31,7 @@ class RecordOptions:
     output: str = DEFAULT_OUTPUT
     duration_s: float | None = None
     rate_hz: int = DEFAULT_RATE_HZ
+    lines: bool = True
 
     def __post_init__(self) -> None:
         if self.pid is None and not self.command:
@@ -67,13 +69,15 @@ class RecordOptions:
 class Progress:
     """Where a recording stands; `samples` and `lost` count from its start.
 
-    `note`: a sentence for the user, shown once however often it is repeated.
+    `note`: a sentence for the user, shown once however often it is repeated. `lines`: how many of
+    how many native addresses were looked up, once sampling is over; None before.
     """
 
     elapsed_s: float
     samples: int
     lost: int
     note: str | None = None
+    lines: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import mixstack
@@ -108,6 +108,7 @@ class _Session:
         self._writer = CaptureWriter(options.output, self._describe(process))
         stack.callback(self._writer.abandon)
         self._addresses = AddressBook(self._writer)
+        stack.callback(self._addresses.close)
         self._follower = Follower(
             process,
             self._probe,
@@ -133,9 +134,12 @@ class _Session:
         self._drain()
         self._follower.finish()
         self._flush()
+        end_ns = time.monotonic_ns()
         cpu_s = self._cpu_s - cpu_before
+        if self._options.lines:
+            self._look_up_lines()
         footer = Footer(
-            end_ns=time.monotonic_ns(),
+            end_ns=end_ns,
             samples=self._samples,
             losses=Losses(
                 ring_full=self._probe.total(Counter.LOST),
@@ -219,6 +223,24 @@ class _Session:
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()
 
+    def _look_up_lines(self) -> None:
+        """Source lines of what was sampled; a further signal ends it, and what was found stays."""
+        self._interrupted.forget()
+        begin = time.monotonic()
+
+        def go_on(done: int, total: int) -> bool:
+            self._on_progress(
+                Progress(
+                    time.monotonic() - begin,
+                    self._samples,
+                    self._probe.total(Counter.LOST),
+                    lines=(done, total),
+                )
+            )
+            return not self._interrupted.pending
+
+        self._addresses.sources.write(self._writer, go_on, self._notes.append)
+
     def _measure(self, process: TargetProcess) -> Sizes:
         """Read the target's files; how large the probe's tables must be."""
         if self._launched is not None:
@@ -264,6 +286,16 @@ class Interruption:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+
+    @property
+    def pending(self) -> bool:
+        """Whether a signal has asked for it."""
+        return bool(select.select([self.fd], [], [], 0)[0])
+
+    def forget(self) -> None:
+        """From now on only further signals count."""
+        with suppress(BlockingIOError):
+            os.read(self.fd, select.PIPE_BUF)
 
 
 @contextmanager

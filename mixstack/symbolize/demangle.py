@@ -57,3 +57,39 @@ def demangle(name: str) -> str:
         clones = _CLONE.findall(suffix[1])
         readable = readable[: suffix.start()] + "".join(f" [clone {clone}]" for clone in clones)
     return readable + at + version
+
+
+# A comparison or shift that is an operator's name, an arrow, or a bracket.
+_BRACKET = re.compile(r"operator(?:<=>|<<=|>>=|<<|>>|<=|>=|->\*|->|<|>)|->|=>|[<>]")
+_ARGUMENTS_OF = re.compile(r"[\w:\])}']$|operator\S{1,3} $")
+
+
+def shorten(name: str) -> str:
+    """A demangled name with the arguments of its templates left out: `std::vector<...>::size()`.
+
+    A bracket that begins a name, as in Rust's `<T as Trait>::f`, is not a template's: it stays, and
+    what is in it is shortened. What does not pair up stays as it is.
+    """
+    out: list[str] = []
+    at = depth = 0
+    kept = 0  # open brackets that stay
+    for found in _BRACKET.finditer(name):
+        sign = found[0]
+        if sign == "<":
+            if depth or _ARGUMENTS_OF.search(name, max(0, found.start() - 16), found.start()):
+                if not depth:
+                    out.append(name[at : found.end()])
+                depth += 1
+            else:
+                kept += 1
+        elif sign == ">":
+            if depth:
+                depth -= 1
+                if not depth:
+                    out.append("...")
+                    at = found.start()
+            elif kept:
+                kept -= 1
+            else:
+                return name
+    return name if depth or kept else "".join(out) + name[at:]

@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "": set(),  # mixstack/__init__.py
     "__main__": {"cli.main"},
     "model": set(),
+    "source": set(),
     "errors": set(),
     "elf": set(),
     "collector": set(),
@@ -35,8 +36,8 @@ ARROWS: dict[str, set[str]] = {
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
     # samples are stored as the probe sent them
-    "capture": {"model", "columns", "errors", "collector", "bpf.wire"},
-    "symbolize": {"model", "elf"},
+    "capture": {"model", "source", "columns", "errors", "collector", "bpf.wire"},
+    "symbolize": {"model", "source", "elf"},
     "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
@@ -50,6 +51,8 @@ ARROWS: dict[str, set[str]] = {
         "capture.writer",
         "symbolize.kernel",
         "symbolize.record_side",
+        "symbolize.native",
+        "source",
     },
     "cli": {
         "",
@@ -68,7 +71,17 @@ ARROWS: dict[str, set[str]] = {
 }
 
 # Values in, values out: no file, no process, no clock, no terminal.
-PURE = ("model", "errors", "elf_names", "merge", "export", "unwind", "symbolize", "capture.layout")
+PURE = (
+    "model",
+    "source",
+    "errors",
+    "elf_names",
+    "merge",
+    "export",
+    "unwind",
+    "symbolize",
+    "capture.layout",
+)
 IMPURE = {
     "unwind.cache": "keeps compiled tables on disk",
     "symbolize.kernel": "reads the kernel's own symbol table",
@@ -76,6 +89,7 @@ IMPURE = {
     "symbolize.offline": "the same, for a capture that was cut off",
     "symbolize.rooted": "opens a file below a root folder",
     "symbolize.debug_files": "looks for the debug files of a file",
+    "symbolize.native": "opens the files whose source lines are wanted",
 }
 WORLD = {
     "os",
@@ -217,6 +231,7 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
         "merge",
         "export",
         "model",
+        "source",
         "columns",
         "collector",
         "errors",

@@ -68,9 +68,14 @@ class FakeNamer:
     asked: list[Item] = field(default_factory=list)
     generations: tuple[int, ...] = ()
     modules: dict[str, str] = field(default_factory=dict)
+    inlined: bool = False
 
     def generation(self, pid: int, time_ns: int) -> int:
         return sum(time_ns >= start for start in self.generations)
+
+    def frames(self, pid: int, time_ns: int, item: Item) -> tuple[Frame, ...]:
+        frame = self.frame(pid, time_ns, item)
+        return (frame, frame._replace(name="small", inlined=True)) if self.inlined else (frame,)
 
     def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
         self.asked.append(item)
