@@ -12,7 +12,8 @@ MixstackError
 │   ├── NoKernelTypes        11   no BTF
 │   ├── NoLibbpf             12
 │   ├── NoProbe              13   the package was built without clang
-│   └── ProbeRejected        14   the kernel refused the probe
+│   ├── ProbeRejected        14   the kernel refused the probe
+│   └── NoHardwareClock      15   -e cycles on a machine without a PMU
 ├── OutputError              20   the file could not be written
 └── CaptureError
     ├── NoCapture            30   no such file, or it cannot be read
@@ -106,6 +107,11 @@ class NoProbe(MachineError):
 class ProbeRejected(MachineError):
     exit_code = 14
     default_hint = "please report this with the output of: uname -r"
+
+
+class NoHardwareClock(MachineError):
+    exit_code = 15
+    default_hint = "leave -e out, or sample by the kernel's timers: -e cpu-clock"
 
 
 class OutputError(MixstackError):

@@ -11,7 +11,7 @@ from typing import Final
 from mixstack.bpf import wire
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
-from mixstack.bpf.perf import CpuClock, possible_cpus
+from mixstack.bpf.perf import Event, SamplingClock, possible_cpus
 from mixstack.bpf.ring import Drained, Ring
 from mixstack.errors import NoProbe
 
@@ -63,7 +63,7 @@ class Probe:
         library = Libbpf()
         config = kernel_config(library)
         self._cpus = possible_cpus()
-        self._clock: CpuClock | None = None
+        self._clock: SamplingClock | None = None
         self._memories: list[mmap.mmap] = []
         self._object = BpfObject(library, image)
         try:
@@ -86,9 +86,9 @@ class Probe:
             self._object.close()
             raise
 
-    def start(self, rate_hz: int) -> None:
+    def start(self, rate_hz: int, event: Event = Event.CPU_CLOCK) -> None:
         """Begin to sample the processes that were set."""
-        self._clock = CpuClock(self._object.program_fd("on_sample"), rate_hz)
+        self._clock = SamplingClock(self._object.program_fd("on_sample"), rate_hz, event)
 
     def set_process(self, pid: int, entry: wire.ProcessEntry) -> None:
         """Sample this process from now on, with these tables; replaces an earlier entry at once."""

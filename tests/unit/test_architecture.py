@@ -28,7 +28,8 @@ ARROWS: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "elf": set(),
-    "bpf": {"errors"},
+    "privileges": set(),
+    "bpf": {"errors", "privileges"},
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
@@ -48,8 +49,17 @@ ARROWS: dict[str, set[str]] = {
         "symbolize.kernel",
         "symbolize.record_side",
     },
+    "doctor": {
+        "errors",
+        "privileges",
+        "bpf",
+        "target",
+        "record.launch",
+        "record.modules",
+    },
     "cli": {
         "",
+        "doctor",
         "model",
         "errors",
         "record.options",
