@@ -15,6 +15,7 @@ MixstackError
 │   ├── ProbeRejected        14   the kernel refused the probe
 │   └── NoHardwareClock      15   -e cycles on a machine without a PMU
 ├── OutputError              20   the file could not be written
+│   └── ReaderGone          141   `record -o -`: as a shell says it of SIGPIPE
 └── CaptureError
     ├── NoCapture            30   no such file, or it cannot be read
     ├── EmptyCapture         31
@@ -119,6 +120,11 @@ class OutputError(MixstackError):
 
     exit_code = 20
     default_hint = "choose another place with: -o FILE"
+
+
+class ReaderGone(OutputError):
+    exit_code = 141
+    default_hint = "what it read is a recording up to there; -o FILE keeps all of it"
 
 
 class CaptureError(MixstackError):

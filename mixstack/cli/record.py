@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from mixstack.errors import UsageProblem
 from mixstack.record.options import (
     DEFAULT_OUTPUT,
     DEFAULT_RATE_HZ,
     MAX_RATE_HZ,
     MIN_RATE_HZ,
+    STDOUT,
     Progress,
     RecordOptions,
     RecordResult,
@@ -43,7 +46,7 @@ Examples:
     metavar="FILE",
     default=DEFAULT_OUTPUT,
     show_default=True,
-    help="The recording; one that is there already is kept as FILE.old.",
+    help="The recording; one that is there already is kept as FILE.old; - is standard output.",
 )
 @click.option(
     "-d",
@@ -61,9 +64,19 @@ Examples:
     show_default=True,
     help=f"Samples per second of CPU time, {MIN_RATE_HZ} to {MAX_RATE_HZ}.",
 )
+@click.option(
+    "--as-root",
+    is_flag=True,
+    help="Under sudo: run CMD and write FILE as root, not as the user who called sudo.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
-    pid: int | None, output: str, duration: float | None, rate: int, command: tuple[str, ...]
+    pid: int | None,
+    output: str,
+    duration: float | None,
+    rate: int,
+    as_root: bool,
+    command: tuple[str, ...],
 ) -> int:
     """Record a process (-p PID) or a command (-- CMD ARG...) into a file.
 
@@ -71,11 +84,26 @@ def record(
     the end of -d and the end of the target each leave a complete file. The exit code is that of
     CMD (128+N if signal N ended it), or 0 with -p.
     """
-    options = RecordOptions(pid, command, output, duration, rate)
-
     from mixstack.cli.terminal import StatusLine
+    from mixstack.privileges.user import environment_of, invoking_user
     from mixstack.record.session import record as record_session
 
+    user = None if as_root else invoking_user(os.environ)
+    options = RecordOptions(
+        pid,
+        command,
+        output,
+        duration,
+        rate,
+        user=user,
+        environment=environment_of(user, os.environ) if user is not None else None,
+        sheds_privileges=True,
+    )
+    if output == STDOUT and sys.stdout is not None and sys.stdout.isatty():
+        raise UsageProblem(
+            "a recording is no text: standard output is a terminal",
+            "send it on: mixstack record -o - ... > FILE",
+        )
     status = StatusLine(sys.stderr)
     shown: set[str] = set()
 
@@ -90,7 +118,8 @@ def record(
         status.clear()
     for note in result.notes:
         _show_note(note, shown, status)
-    for line in footer_lines(options, result, _read_back(output, status)):
+    quality = _read_back(output, status) if output != STDOUT else None
+    for line in footer_lines(options, result, quality):
         _say(line)
     return exit_code(result.exit_status)
 
@@ -115,8 +144,9 @@ def footer_lines(
     lost = footer.losses.ring_full
     achieved = result.rate_achieved_hz
     rate = "not known" if achieved is None else f"{achieved:.1f} Hz"
+    where = "to standard output" if options.output == STDOUT else escape(options.output)
     lines = [
-        f"recorded {escape(options.output)} ({footer.reason})",
+        f"recorded {where} ({footer.reason})",
         f"  samples     {format_count(footer.samples)}",
         f"  rate        {rate} (asked for {options.rate_hz} Hz)",
         f"  lost        {format_count(lost)} ({format_share(lost, footer.samples + lost)})",
@@ -130,7 +160,8 @@ def footer_lines(
     size = format_size(result.file_size)
     each = f", {result.file_size // footer.samples} B per sample" if footer.samples else ""
     lines.append(f"  file        {size}{each}")
-    lines.append(f"next: mixstack merge {escape(shlex.quote(options.output))}")
+    if options.output != STDOUT:
+        lines.append(f"next: mixstack merge {escape(shlex.quote(options.output))}")
     return lines
 
 

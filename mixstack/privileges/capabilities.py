@@ -15,6 +15,7 @@ class Capability(enum.IntEnum):
     CAP_DAC_READ_SEARCH = 2
     CAP_SYS_PTRACE = 19
     CAP_SYS_ADMIN = 21
+    CAP_SYS_RESOURCE = 24
     CAP_SYSLOG = 34
     CAP_PERFMON = 38
     CAP_BPF = 39
@@ -39,7 +40,8 @@ FOR_RECORDING: Final = (
     Capability.CAP_CHECKPOINT_RESTORE,
     Capability.CAP_SYSLOG,
 )
-FOR_SETTING_UP: Final = (*FOR_RECORDING, Capability.CAP_PERFMON)
+# Before 5.11 the probe's memory counts against RLIMIT_MEMLOCK, which libbpf raises.
+FOR_SETTING_UP: Final = (*FOR_RECORDING, Capability.CAP_PERFMON, Capability.CAP_SYS_RESOURCE)
 
 _INITIAL_USER_NAMESPACE: Final = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 _VERSION_3: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3

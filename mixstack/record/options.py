@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -10,8 +11,10 @@ from mixstack.errors import UsageProblem
 
 if TYPE_CHECKING:
     from mixstack.model import Footer
+    from mixstack.privileges.user import User
 
 DEFAULT_OUTPUT: Final = "out.data"
+STDOUT: Final = "-"
 DEFAULT_RATE_HZ: Final = 99  # not 100: a rate in step with the target's own timers sees one phase
 MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 9999
@@ -23,6 +26,9 @@ class RecordOptions:
 
     Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
+    user: on whose behalf root records: the command runs as this user, and the output is this
+    user's where the user may write; None: as we are. environment: the command's; None: ours.
+    sheds_privileges: this process may give up for good what it does not need any more.
     """
 
     pid: int | None
@@ -30,6 +36,9 @@ class RecordOptions:
     output: str = DEFAULT_OUTPUT
     duration_s: float | None = None
     rate_hz: int = DEFAULT_RATE_HZ
+    user: User | None = None
+    environment: Mapping[str, str] | None = None
+    sheds_privileges: bool = False
 
     def __post_init__(self) -> None:
         if self.pid is None and not self.command:

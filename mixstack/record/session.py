@@ -17,8 +17,10 @@ from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import Counter, SampleFlag
 from mixstack.capture.writer import CaptureWriter
-from mixstack.errors import NoSuchProcess
+from mixstack.errors import NoSuchProcess, OutputError
 from mixstack.model import Footer, Losses, Recording
+from mixstack.privileges.capabilities import FOR_RECORDING, FOR_SETTING_UP, keep_only
+from mixstack.privileges.user import User, become, home_of_process, writer_of
 from mixstack.record.addresses import AddressBook
 from mixstack.record.children import ChildWatch
 from mixstack.record.codes import decode_code
@@ -27,10 +29,11 @@ from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
 from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
 from mixstack.record.modules import ModuleRegistry
-from mixstack.record.options import Progress, RecordOptions, RecordResult
+from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
 from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 
+_STDERR: Final = 2
 EVENT: Final = "cpu-clock"
 TARGET_ENDED: Final = "target ended"  # Footer.reason
 _DRAIN_S: Final = 0.1
@@ -56,11 +59,22 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
     """
     begin = time.monotonic()
     with ExitStack() as stack:
-        launched = Launched(options.command) if options.command else None
+        launched = _launch(options) if options.command else None
         if launched is not None:
             stack.callback(launched.cancel)
+        owner = writer_of(options.output, options.user)
+        if owner is not None:
+            become(owner, FOR_SETTING_UP)
         interrupted = stack.enter_context(_interruptible())
-        result = _Session(options, launched, interrupted, on_progress, stack).run()
+        try:
+            result = _Session(options, launched, interrupted, on_progress, stack).run()
+        except OutputError as error:
+            if launched is not None and launched.started:
+                stack.close()
+                what = f"{error.message}; waiting for {options.command[0]} to end"
+                on_progress(Progress(time.monotonic() - begin, 0, 0, what))
+                launched.wait()
+            raise
     if launched is None:
         return result
     if result.footer.reason != TARGET_ENDED:
@@ -100,7 +114,7 @@ class _Session:
         process = TargetProcess.open(pid)
         self._pidfd = _pidfd(pid)
         stack.callback(os.close, self._pidfd)
-        self._registry = ModuleRegistry(cache_folder())
+        self._registry = ModuleRegistry(cache_folder(options.user))
         sizes = self._measure(process)
         self._probe = Probe(sizes)
         stack.callback(self._probe.close)
@@ -128,6 +142,8 @@ class _Session:
         pid = self._follower.process.pid
         cpu_before = cpu_seconds(pid) or 0.0
         self._probe.start(self._options.rate_hz)
+        if self._options.sheds_privileges:
+            keep_only(FOR_RECORDING)
         reason = self._loop()
         self._probe.stop()
         self._drain()
@@ -222,7 +238,7 @@ class _Session:
     def _measure(self, process: TargetProcess) -> Sizes:
         """Read the target's files; how large the probe's tables must be."""
         if self._launched is not None:
-            for path in files_of_command(self._options.command[0]):
+            for path in files_of_command(self._options.command[0], self._options.user):
                 self._registry.preload(path)
         else:
             for line in process.executable_maps():
@@ -253,9 +269,20 @@ class _Session:
         )
 
 
-def cache_folder() -> str | None:
-    """Where compiled unwind tables are kept; None if the user has no home."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+def _launch(options: RecordOptions) -> Launched:
+    stdout = _STDERR if options.output == STDOUT else None  # the recording's alone
+    return Launched(options.command, options.user, options.environment, stdout)
+
+
+def cache_folder(user: User | None = None) -> str | None:
+    """Where compiled unwind tables are kept; None if the user has no home.
+
+    user: root acts for someone: the environment may be either's then, and is not asked.
+    """
+    if user is not None:
+        base = os.path.join(home_of_process() or "", ".cache")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(base, "mixstack", "unwind") if os.path.isabs(base) else None
 
 

@@ -46,6 +46,7 @@ ARROWS: dict[str, set[str]] = {
         "unwind",
         "target",
         "capture.writer",
+        "privileges",
         "symbolize.kernel",
         "symbolize.record_side",
     },
@@ -60,6 +61,7 @@ ARROWS: dict[str, set[str]] = {
     "cli": {
         "",
         "doctor",
+        "privileges",
         "model",
         "errors",
         "record.options",
@@ -106,6 +108,8 @@ READS_THE_ENVIRONMENT = {
     ("cli.main", "main"),  # MIXSTACK_DEBUG
     ("bpf.libbpf", "__init__"),  # MIXSTACK_DEBUG
     ("record.session", "cache_folder"),
+    ("cli.record", "record"),  # SUDO_UID and its like; what CMD inherits
+    ("cli.output", "open_output"),  # SUDO_UID and its like
 }
 
 
@@ -283,7 +287,7 @@ def test_only_the_command_line_prints_and_exits(source: Source) -> None:
         assert name != "print", f"line {line}"
 
 
-def test_the_environment_is_read_in_three_places() -> None:
+def test_the_environment_is_read_in_five_places() -> None:
     found: set[tuple[str, str]] = set()
     for source in SOURCES:
         for function in ast.walk(source.tree):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_options(
 ) -> None:
     session = use_session(FakeSession())
     assert run("record", *arguments).code == 0
-    assert session.asked == [options]
+    assert session.asked == [replace(options, sheds_privileges=True)]
 
 
 @pytest.mark.parametrize(
@@ -184,3 +185,40 @@ def test_the_status_line_of_a_terminal(
 
 def test_exit_code_rule_is_the_shells() -> None:
     assert [record.exit_code(status) for status in (None, 0, 7, -1, -2)] == [0, 0, 7, 129, 130]
+
+
+def test_through_sudo_the_user_is_told_to_the_session(
+    run: Runner,
+    capture: FakeCapture,
+    use_session: UseSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setenv("SUDO_UID", "65534")
+    monkeypatch.setenv("SUDO_GID", "65534")
+    session = use_session(FakeSession())
+    assert run("record", "--", "ls").code == 0
+    assert run("record", "--as-root", "--", "ls").code == 0
+    theirs, ours = session.asked
+    assert theirs.user is not None
+    assert theirs.user.uid == 65534
+    assert theirs.environment is not None
+    assert "SUDO_UID" not in theirs.environment
+    assert (ours.user, ours.environment) == (None, None)
+
+
+def test_a_recording_is_not_poured_into_a_terminal(
+    run: Runner, use_session: UseSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    session = use_session(FakeSession())
+    assert run("record", "-o", "-", "-p", "7").code == UsageProblem.exit_code
+    assert session.asked == []
+
+
+def test_a_recording_to_stdout_leaves_it_alone(run: Runner, use_session: UseSession) -> None:
+    use_session(FakeSession())
+    result = run("record", "-o", "-", "-p", "7")
+    assert (result.code, result.out) == (0, "")
+    assert "recorded to standard output" in result.err
+    assert "next:" not in result.err
