@@ -9,6 +9,7 @@ import ctypes
 import enum
 import errno
 import fcntl
+import mmap
 import os
 import struct
 from typing import Final
@@ -28,6 +29,13 @@ _ATTR_SIZE = 128
 _DISABLED = 1 << 0
 _EXCLUDE_IDLE = 1 << 7
 _FREQUENCY = 1 << 10
+
+# struct perf_event_mmap_page: where the kernel has written to, and we have read to; then the
+# records, behind the first page, each with u32 type, u16 misc, u16 size.
+_HEAD_AT = 1024
+_TAIL_AT = 1032
+_RECORD = struct.Struct("<IHH")
+_RECORD_THROTTLE = 5
 
 
 class Event(enum.Enum):
@@ -82,16 +90,21 @@ class SamplingClock:
     """An event on every online CPU, each running a BPF program `rate_hz` times a second.
 
     Idle CPUs do not tick. Raises MissingPrivilege, NoHardwareClock, ProbeRejected.
+    throttled: how often the kernel paused a CPU's event, until its next tick: more interrupts came
+    than kernel.perf_event_max_sample_rate allows, and what would have been sampled then is lost.
     """
 
     def __init__(self, program_fd: int, rate_hz: int, event: Event = Event.CPU_CLOCK) -> None:
+        self.throttled = 0
         self._fds: list[int] = []
+        self._logs: list[mmap.mmap] = []
         try:
             for cpu in online_cpus():
                 fd = _open(event, cpu, rate_hz)
                 if fd is None:
                     continue
                 self._fds.append(fd)
+                self._logs.append(mmap.mmap(fd, 2 * mmap.PAGESIZE))
                 fcntl.ioctl(fd, _IOC_SET_BPF, program_fd)
             for fd in self._fds:
                 fcntl.ioctl(fd, _IOC_ENABLE, 0)
@@ -106,8 +119,24 @@ class SamplingClock:
             self.close()
             raise
 
+    def count(self) -> None:
+        """Bring `throttled` up to date: samples go through the probe, so little else is logged."""
+        for log in self._logs:
+            head = int.from_bytes(log[_HEAD_AT : _HEAD_AT + 8], "little")
+            tail = int.from_bytes(log[_TAIL_AT : _TAIL_AT + 8], "little")
+            while tail < head:
+                at = mmap.PAGESIZE + tail % mmap.PAGESIZE  # 8-aligned: a record's head is whole
+                kind, _, size = _RECORD.unpack_from(log, at)
+                self.throttled += kind == _RECORD_THROTTLE
+                tail += size or head - tail
+            log[_TAIL_AT : _TAIL_AT + 8] = tail.to_bytes(8, "little")
+
     def close(self) -> None:
         """Stop sampling."""
+        self.count()
+        for log in self._logs:
+            log.close()
+        self._logs.clear()
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()

@@ -64,6 +64,7 @@ class Probe:
         config = kernel_config(library)
         self._cpus = possible_cpus()
         self._clock: SamplingClock | None = None
+        self._throttled = 0
         self._memories: list[mmap.mmap] = []
         self._object = BpfObject(library, image)
         try:
@@ -109,10 +110,19 @@ class Probe:
         """A counter of the probe, summed over all CPUs."""
         return self._object.per_cpu_sum("ms_counts", counter, self._cpus)
 
+    @property
+    def throttled(self) -> int:
+        """How often the kernel paused the sampling clock of a CPU."""
+        if self._clock is not None:
+            self._clock.count()
+            return self._throttled + self._clock.throttled
+        return self._throttled
+
     def stop(self) -> None:
         """Stop sampling; what is in the ring can still be drained."""
         if self._clock is not None:
             self._clock.close()
+            self._throttled += self._clock.throttled
             self._clock = None
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from mixstack.errors import UsageProblem
 from mixstack.record.options import (
     DEFAULT_OUTPUT,
     DEFAULT_RATE_HZ,
+    EVENTS,
     MAX_RATE_HZ,
     MIN_RATE_HZ,
     STDOUT,
@@ -65,6 +66,18 @@ Examples:
     help=f"Samples per second of CPU time, {MIN_RATE_HZ} to {MAX_RATE_HZ}.",
 )
 @click.option(
+    "-e",
+    "--event",
+    type=click.Choice(EVENTS),
+    help="The clock that samples.  [default: cycles where there is a PMU, else cpu-clock]",
+)
+@click.option(
+    "--buffer",
+    type=int,
+    metavar="MIB",
+    help="Memory for samples that wait to be written.  [default: by rate and CPUs]",
+)
+@click.option(
     "--as-root",
     is_flag=True,
     help="Under sudo: run CMD and write FILE as root, not as the user who called sudo.",
@@ -75,6 +88,8 @@ def record(
     output: str,
     duration: float | None,
     rate: int,
+    event: str | None,
+    buffer: int | None,
     as_root: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -95,6 +110,8 @@ def record(
         output,
         duration,
         rate,
+        event=event,
+        buffer_mb=buffer,
         user=user,
         environment=environment_of(user, os.environ) if user is not None else None,
         sheds_privileges=True,
@@ -125,11 +142,15 @@ def record(
 
 
 def status_text(progress: Progress) -> str:
+    """The line that is rewritten while it records."""
+    from mixstack.cli.quality import throttled_text
     from mixstack.cli.terminal import format_count, format_duration
+    from mixstack.model import Losses
 
     return (
         f"recording: {format_duration(progress.elapsed_s)}, "
         f"{format_count(progress.samples)} samples, {format_count(progress.lost)} lost"
+        f"{throttled_text(Losses(throttled=progress.throttled))}"
     )
 
 
@@ -137,7 +158,7 @@ def footer_lines(
     options: RecordOptions, result: RecordResult, quality: Quality | None
 ) -> list[str]:
     """What was recorded, how good it is, and what to type next; `quality` is None if unknown."""
-    from mixstack.cli.quality import fit_text, truncated_text, unresolved_text
+    from mixstack.cli.quality import fit_text, throttled_text, truncated_text, unresolved_text
     from mixstack.cli.terminal import escape, format_count, format_share, format_size
 
     footer = result.footer
@@ -148,8 +169,9 @@ def footer_lines(
     lines = [
         f"recorded {where} ({footer.reason})",
         f"  samples     {format_count(footer.samples)}",
-        f"  rate        {rate} (asked for {options.rate_hz} Hz)",
-        f"  lost        {format_count(lost)} ({format_share(lost, footer.samples + lost)})",
+        f"  rate        {rate} (asked for {options.rate_hz} Hz, by {result.event})",
+        f"  lost        {format_count(lost)} ({format_share(lost, footer.samples + lost)})"
+        + throttled_text(footer.losses),
     ]
     if quality is not None:
         lines += [

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import mixstack
-from mixstack.bpf.perf import online_cpus
+from mixstack.bpf.perf import Event, best_event, online_cpus
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import Counter, SampleFlag
@@ -34,7 +34,6 @@ from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 
 _STDERR: Final = 2
-EVENT: Final = "cpu-clock"
 TARGET_ENDED: Final = "target ended"  # Footer.reason
 _DRAIN_S: Final = 0.1
 _SETTLING_S: Final = 0.01
@@ -83,7 +82,12 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
         elapsed_s = time.monotonic() - begin
         on_progress(Progress(elapsed_s, footer.samples, footer.losses.ring_full, waiting))
     return RecordResult(
-        result.footer, result.notes, result.file_size, launched.wait(), result.rate_achieved_hz
+        result.footer,
+        result.notes,
+        result.file_size,
+        launched.wait(),
+        result.rate_achieved_hz,
+        result.event,
     )
 
 
@@ -116,6 +120,7 @@ class _Session:
         stack.callback(os.close, self._pidfd)
         self._registry = ModuleRegistry(cache_folder(options.user))
         sizes = self._measure(process)
+        self._event = Event(options.event) if options.event is not None else best_event()
         self._probe = Probe(sizes)
         stack.callback(self._probe.close)
         self._start_ns = time.monotonic_ns()
@@ -141,7 +146,7 @@ class _Session:
         self._follower.refresh(asked=True)
         pid = self._follower.process.pid
         cpu_before = cpu_seconds(pid) or 0.0
-        self._probe.start(self._options.rate_hz)
+        self._probe.start(self._options.rate_hz, self._event)
         if self._options.sheds_privileges:
             keep_only(FOR_RECORDING)
         reason = self._loop()
@@ -157,6 +162,7 @@ class _Session:
                 ring_full=self._probe.total(Counter.LOST),
                 code_unreadable=self._unreadable,
                 tables_missing=self._registry.without_table,
+                throttled=self._probe.throttled,
             ),
             reason=reason,
         )
@@ -167,6 +173,7 @@ class _Session:
             self._writer.size,
             None,
             self._cpu_samples / cpu_s if cpu_s >= _RATE_NEEDS_S else None,
+            self._event.value,
         )
 
     def _loop(self) -> str:
@@ -200,6 +207,7 @@ class _Session:
                     self._samples,
                     self._probe.total(Counter.LOST),
                     self._notes[-1] if self._notes else None,
+                    self._probe.throttled,
                 )
             )
             if self._pidfd in ready:
@@ -245,13 +253,15 @@ class _Session:
                 self._registry.find(process, line)
         rows, pages = self._registry.table_sizes()
         wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
-        ring = 1 << (wanted - 1).bit_length()
+        wanted = max(_RING_MIN, min(_RING_MAX, wanted))
+        if self._options.buffer_mb is not None:
+            wanted = self._options.buffer_mb << 20
         spare = _SPARE_ROWS if self._launched is None else _SPARE_ROWS_OF_COMMAND
         return Sizes(
             mappings=2 * MAPPINGS_MAX,
             pages=pages + spare // _ROWS_PER_PAGE,
             rows=rows + spare,
-            ring_bytes=max(_RING_MIN, min(_RING_MAX, ring)),
+            ring_bytes=1 << (wanted - 1).bit_length(),
         )
 
     def _describe(self, process: TargetProcess) -> Recording:
@@ -259,7 +269,7 @@ class _Session:
             mixstack_version=mixstack.__version__,
             command=self._options.command or process.command,
             rate_hz=self._options.rate_hz,
-            event=EVENT,
+            event=self._event.value,
             start_ns=self._start_ns,
             start_unix_ns=time.time_ns(),
             hostname=platform.node(),

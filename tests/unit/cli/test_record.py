@@ -29,6 +29,11 @@ UseSession = Callable[[FakeSession], FakeSession]
             id="attach, all options",
         ),
         pytest.param(
+            ["-p", "7", "-e", "cpu-clock", "--buffer", "8"],
+            RecordOptions(7, (), event="cpu-clock", buffer_mb=8),
+            id="clock and buffer",
+        ),
+        pytest.param(
             ["--pid=7", "--output=x", "--duration=3", "--rate=1"],
             RecordOptions(7, (), "x", 3.0, 1),
             id="long options",
@@ -73,6 +78,8 @@ def test_options(
         pytest.param(["-p", "1", "-d", "nan"], "not nan", id="duration nan"),
         pytest.param(["-p", "1", "-d", "inf"], "not inf", id="duration inf"),
         pytest.param(["-p", "1", "-o", ""], "empty", id="empty output"),
+        pytest.param(["-p", "1", "--buffer", "0"], "1 to 1024 MiB, not 0", id="no buffer"),
+        pytest.param(["-p", "1", "--buffer", "1025"], "not 1025", id="too large a buffer"),
     ],
 )
 def test_what_cannot_be_recorded(
@@ -93,7 +100,7 @@ def test_the_footer(run: Runner, capture: FakeCapture, use_session: UseSession) 
     assert result.err.splitlines() == [
         "recorded my data (target ended)",
         "  samples     1,200",
-        "  rate        98.7 Hz (asked for 99 Hz)",
+        "  rate        98.7 Hz (asked for 99 Hz, by cpu-clock)",
         "  lost        12 (1.0 %)",
         "  fit         exact 99.2 %, native-only 0.8 %",
         "  truncated   3 native stacks, 0 Python stacks",
@@ -222,3 +229,13 @@ def test_a_recording_to_stdout_leaves_it_alone(run: Runner, use_session: UseSess
     assert (result.code, result.out) == (0, "")
     assert "recorded to standard output" in result.err
     assert "next:" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("throttled", "said"),
+    [(0, "0 lost"), (1, "0 lost, throttled 1 time by the kernel"), (7, "throttled 7 times")],
+)
+def test_pauses_of_the_kernel_are_shown_while_recording(throttled: int, said: str) -> None:
+    text = record.status_text(Progress(2.0, 5, 0, throttled=throttled))
+    assert said in text
+    assert ("throttled" in text) == bool(throttled)
