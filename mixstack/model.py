@@ -255,6 +255,7 @@ class Losses:
     ring_full: int = 0  # samples that found no room in the ring buffer
     code_unreadable: int = 0  # code objects whose names could not be read
     tables_missing: int = 0  # modules without an unwind table
+    throttled: int = 0  # pauses that the kernel made in the sampling of a CPU
 
 
 @dataclass(frozen=True, slots=True)

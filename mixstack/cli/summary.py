@@ -47,6 +47,7 @@ class LossSummary:
     samples: int
     code_unreadable: int
     tables_missing: int
+    throttled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,9 @@ def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> 
             )
         ),
         fit={fit.value: quality.fits.get(fit, 0) for fit in Fit},
-        lost=LossSummary(losses.ring_full, losses.code_unreadable, losses.tables_missing),
+        lost=LossSummary(
+            losses.ring_full, losses.code_unreadable, losses.tables_missing, losses.throttled
+        ),
         truncated_native=quality.native_truncated,
         truncated_python=quality.python_truncated,
         unresolved_frames=quality.unresolved_frames,

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
-from mixstack.bpf.perf import CpuClock
+from mixstack.bpf.perf import Event, SamplingClock
 from mixstack.model import Frame, FrameKind
 
 from ..interpreters import SUPPORTED, Build
@@ -78,14 +78,14 @@ def _recorded(build: Build, folder: Path) -> tuple[list[Stack], list[Call]]:
     folder.chmod(0o755)
     truth, go = folder / "truth", folder / "go"
 
-    def clock(program_fd: int, rate_hz: int) -> CpuClock:
-        made = CpuClock(program_fd, rate_hz)
+    def clock(program_fd: int, rate_hz: int, event: Event) -> SamplingClock:
+        made = SamplingClock(program_fd, rate_hz, event)
         go.touch()
         return made
 
     with (
         running(build.command(PROGRAM, str(CPU_S), truth, go)) as target,
-        patch("mixstack.bpf.probe.CpuClock", clock),
+        patch("mixstack.bpf.probe.SamplingClock", clock),
     ):
         capture = record(target.pid, folder / "out.data", seconds=LONGEST_S, rate_hz=RATE_HZ)
     calls = [Call(*call) for call in json.loads(truth.read_text(encoding="utf-8"))]

@@ -31,7 +31,8 @@ ARROWS: dict[str, set[str]] = {
     "elf": set(),
     "collector": set(),
     "columns": {"model"},
-    "bpf": {"errors"},
+    "privileges": set(),
+    "bpf": {"errors", "privileges"},
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
@@ -49,13 +50,24 @@ ARROWS: dict[str, set[str]] = {
         "unwind",
         "target",
         "capture.writer",
+        "privileges",
         "symbolize.kernel",
         "symbolize.record_side",
         "symbolize.native",
         "source",
     },
+    "doctor": {
+        "errors",
+        "privileges",
+        "bpf",
+        "target",
+        "record.launch",
+        "record.modules",
+    },
     "cli": {
         "",
+        "doctor",
+        "privileges",
         "model",
         "errors",
         "record.options",
@@ -114,6 +126,8 @@ READS_THE_ENVIRONMENT = {
     ("cli.main", "main"),  # MIXSTACK_DEBUG
     ("bpf.libbpf", "__init__"),  # MIXSTACK_DEBUG
     ("record.session", "cache_folder"),
+    ("cli.record", "record"),  # SUDO_UID and its like; what CMD inherits
+    ("cli.output", "open_output"),  # SUDO_UID and its like
 }
 
 
@@ -302,7 +316,7 @@ def test_only_the_command_line_prints_and_exits(source: Source) -> None:
         assert name != "print", f"line {line}"
 
 
-def test_the_environment_is_read_in_three_places() -> None:
+def test_the_environment_is_read_in_five_places() -> None:
     found: set[tuple[str, str]] = set()
     for source in SOURCES:
         for function in ast.walk(source.tree):

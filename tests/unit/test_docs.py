@@ -127,7 +127,7 @@ def test_the_readme_shows_each_command(name: str) -> None:
 
 def test_the_readme_shows_the_footer_that_record_prints() -> None:
     quality = Quality(samples=1, fits={Fit.EXACT: 1})
-    result = RecordResult(Footer(1, 1, Losses(), "duration"), (), 1, None, 999.0)
+    result = RecordResult(Footer(1, 1, Losses(), "duration"), (), 1, None, 999.0, "cycles")
     real = footer_lines(RecordOptions(1, ()), result, quality)
     (block,) = (b for b in blocks(README.read_text(), "console") if "mixstack record" in b)
     assert labels(block.splitlines()[1:]) == labels(real)

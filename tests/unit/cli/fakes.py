@@ -115,6 +115,7 @@ class FakeSession:
             file_size=312_400,
             exit_status=exit_status,
             rate_achieved_hz=98.7,
+            event="cpu-clock",
         )
 
     def record(
