@@ -84,6 +84,7 @@ def to_lines(summary: Summary, quality: Quality) -> list[str]:
         ("lost", lost_text(quality)),
         ("truncated", truncated_text(quality)),
         ("unresolved", unresolved_text(quality)),
+        ("new process", f"{format_count(summary.lost.process_unknown)} samples of only the leaf"),
         ("no table", f"{format_count(summary.lost.tables_missing)} modules without unwind table"),
     ]
     lines = [f"{label:<12}{text}" for label, text in fields]

@@ -41,6 +41,7 @@ Examples:
     options_metavar="[OPTIONS]",
 )
 @click.option("-p", "--pid", type=int, metavar="PID", help="The running process to record.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Record all processes.")
 @click.option(
     "-o",
     "--output",
@@ -64,6 +65,11 @@ Examples:
     default=DEFAULT_RATE_HZ,
     show_default=True,
     help=f"Samples per second of CPU time, {MIN_RATE_HZ} to {MAX_RATE_HZ}.",
+)
+@click.option(
+    "--children/--no-children",
+    default=True,
+    help="Record the processes that the target starts as well.  [default: children]",
 )
 @click.option(
     "--no-lines",
@@ -90,16 +96,18 @@ Examples:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
     pid: int | None,
+    everything: bool,
     output: str,
     duration: float | None,
     rate: int,
+    children: bool,
     no_lines: bool,
     event: str | None,
     buffer: int | None,
     as_root: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Record a process (-p PID) or a command (-- CMD ARG...) into a file.
+    """Record a process (-p PID), a command (-- CMD ARG...) or all (-a) into a file.
 
     Every thread is sampled, whether it holds the GIL, has released it or never saw Python. Ctrl-C,
     the end of -d and the end of the target each leave a complete file. The exit code is that of
@@ -116,6 +124,8 @@ def record(
         output,
         duration,
         rate,
+        children=children,
+        everything=everything,
         lines=not no_lines,
         event=event,
         buffer_mb=buffer,

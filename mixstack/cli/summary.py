@@ -48,6 +48,7 @@ class LossSummary:
     code_unreadable: int
     tables_missing: int
     throttled: int
+    process_unknown: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,11 @@ def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> 
         ),
         fit={fit.value: quality.fits.get(fit, 0) for fit in Fit},
         lost=LossSummary(
-            losses.ring_full, losses.code_unreadable, losses.tables_missing, losses.throttled
+            losses.ring_full,
+            losses.code_unreadable,
+            losses.tables_missing,
+            losses.throttled,
+            losses.process_unknown,
         ),
         truncated_native=quality.native_truncated,
         truncated_python=quality.python_truncated,

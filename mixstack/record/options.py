@@ -26,7 +26,7 @@ MAX_BUFFER_MB: Final = 1024
 class RecordOptions:
     """A recording that can be: one target, a rate in range; raises `UsageProblem` otherwise.
 
-    Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
+    Exactly one of `pid` (attach), `command` (start; not empty) and `everything` names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
     `lines`: look up source lines and inlined calls of native code at the end.
     event: one of EVENTS; None: cycles where there is a PMU, else cpu-clock. buffer_mb: of records
@@ -34,6 +34,7 @@ class RecordOptions:
     user: on whose behalf root records: the command runs as this user, and the output is this
     user's where the user may write; None: as we are. environment: the command's; None: ours.
     sheds_privileges: this process may give up for good what it does not need any more.
+    `children`: record what the target starts as well.
     """
 
     pid: int | None
@@ -47,12 +48,19 @@ class RecordOptions:
     user: User | None = None
     environment: Mapping[str, str] | None = None
     sheds_privileges: bool = False
+    children: bool = True
+    everything: bool = False
 
     def __post_init__(self) -> None:
-        if self.pid is None and not self.command:
+        if self.everything and (self.pid is not None or self.command):
+            raise UsageProblem(
+                "-a records all processes: it takes neither a process nor a command",
+                "leave -a out to record only that one and what it starts",
+            )
+        if self.pid is None and not self.command and not self.everything:
             raise UsageProblem(
                 "there is nothing to record: give a process or a command",
-                "mixstack record -p PID   or   mixstack record -- python app.py",
+                "mixstack record -p PID   or   mixstack record -- python app.py   or   -a for all",
             )
         if self.pid is not None and self.command:
             raise UsageProblem(
