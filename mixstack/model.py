@@ -266,6 +266,7 @@ class Footer:
     losses: Losses
     reason: str  # "interrupted", "duration", "target ended"
     exit_status: int | None = None
+    table_bytes: int | None = None  # kernel memory of the unwind tables; None in captures of 0.1
 
 
 class Fit(enum.Enum):
@@ -356,8 +357,7 @@ class Frame(NamedTuple):
 class ThreadProfile:
     """The time line of one thread: the stack `stack_ids[i]` of the profile for `durations_ns[i]`.
 
-    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ. The columns
-    are `array("I")` and `array("Q")`, since a million objects would not fit into the budget.
+    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ.
     """
 
     pid: int

@@ -11,6 +11,7 @@ import click
 from mixstack.record.options import (
     DEFAULT_OUTPUT,
     DEFAULT_RATE_HZ,
+    DEFAULT_TABLE_MEMORY_MB,
     MAX_RATE_HZ,
     MIN_RATE_HZ,
     Progress,
@@ -61,9 +62,22 @@ Examples:
     show_default=True,
     help=f"Samples per second of CPU time, {MIN_RATE_HZ} to {MAX_RATE_HZ}.",
 )
+@click.option(
+    "--table-memory",
+    type=int,
+    metavar="MB",
+    default=DEFAULT_TABLE_MEMORY_MB,
+    show_default=True,
+    help="The most kernel memory for unwind tables; libraries that do not fit cut stacks.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
-    pid: int | None, output: str, duration: float | None, rate: int, command: tuple[str, ...]
+    pid: int | None,
+    output: str,
+    duration: float | None,
+    rate: int,
+    table_memory: int,
+    command: tuple[str, ...],
 ) -> int:
     """Record a process (-p PID) or a command (-- CMD ARG...) into a file.
 
@@ -71,7 +85,7 @@ def record(
     the end of -d and the end of the target each leave a complete file. The exit code is that of
     CMD (128+N if signal N ended it), or 0 with -p.
     """
-    options = RecordOptions(pid, command, output, duration, rate)
+    options = RecordOptions(pid, command, output, duration, rate, table_memory)
 
     from mixstack.cli.terminal import StatusLine
     from mixstack.record.session import record as record_session

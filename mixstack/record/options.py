@@ -15,6 +15,8 @@ DEFAULT_OUTPUT: Final = "out.data"
 DEFAULT_RATE_HZ: Final = 99  # not 100: a rate in step with the target's own timers sees one phase
 MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 9999
+DEFAULT_TABLE_MEMORY_MB: Final = 512  # torch, numpy and pandas together take 60
+MAX_TABLE_MEMORY_MB: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class RecordOptions:
 
     Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
+    `table_memory_mb`: the most that unwind tables may take of the kernel's memory, in 2**20 bytes.
     """
 
     pid: int | None
@@ -30,6 +33,7 @@ class RecordOptions:
     output: str = DEFAULT_OUTPUT
     duration_s: float | None = None
     rate_hz: int = DEFAULT_RATE_HZ
+    table_memory_mb: int = DEFAULT_TABLE_MEMORY_MB
 
     def __post_init__(self) -> None:
         if self.pid is None and not self.command:
@@ -49,6 +53,12 @@ class RecordOptions:
                 f"the rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} samples per second, "
                 f"not {self.rate_hz}",
                 f"leave -r out for {DEFAULT_RATE_HZ} Hz",
+            )
+        if not 1 <= self.table_memory_mb <= MAX_TABLE_MEMORY_MB:
+            raise UsageProblem(
+                f"the tables' memory must be 1 to {MAX_TABLE_MEMORY_MB} MB, "
+                f"not {self.table_memory_mb}",
+                f"leave --table-memory out for {DEFAULT_TABLE_MEMORY_MB} MB",
             )
         if self.duration_s is not None and not (
             math.isfinite(self.duration_s) and self.duration_s > 0

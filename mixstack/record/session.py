@@ -28,7 +28,7 @@ from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import Progress, RecordOptions, RecordResult
-from mixstack.record.tables import TableSpace
+from mixstack.record.tables import TableSpace, within
 from mixstack.target.process import TargetProcess
 
 EVENT: Final = "cpu-clock"
@@ -108,11 +108,12 @@ class _Session:
         self._writer = CaptureWriter(options.output, self._describe(process))
         stack.callback(self._writer.abandon)
         self._addresses = AddressBook(self._writer)
+        self._space = TableSpace(self._probe.rows, self._probe.pages)
         self._follower = Follower(
             process,
             self._probe,
             self._registry,
-            TableSpace(self._probe.rows, self._probe.pages),
+            self._space,
             Listener(
                 process=lambda found: self._writer.add_processes([found]),
                 mappings=self._writer.add_mappings,
@@ -143,6 +144,7 @@ class _Session:
                 tables_missing=self._registry.without_table,
             ),
             reason=reason,
+            table_bytes=self._space.used_bytes,
         )
         self._writer.close(footer)
         return RecordResult(
@@ -231,10 +233,13 @@ class _Session:
         wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
         ring = 1 << (wanted - 1).bit_length()
         spare = _SPARE_ROWS if self._launched is None else _SPARE_ROWS_OF_COMMAND
+        pages, rows = within(
+            self._options.table_memory_mb << 20, pages + spare // _ROWS_PER_PAGE, rows + spare
+        )
         return Sizes(
             mappings=2 * MAPPINGS_MAX,
-            pages=pages + spare // _ROWS_PER_PAGE,
-            rows=rows + spare,
+            pages=pages,
+            rows=rows,
             ring_bytes=max(_RING_MIN, min(_RING_MAX, ring)),
         )
 

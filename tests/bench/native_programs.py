@@ -38,7 +38,11 @@ static double call(py::function f, int n) {
     return sum;
 }
 static int caught(int depth) {
-    try { return fall(depth); } catch (const std::exception &e) { return std::string(e.what()).size(); }
+    try {
+        return fall(depth);
+    } catch (const std::exception &e) {
+        return std::string(e.what()).size();
+    }
 }
 PYBIND11_MODULE(built, m) {
     m.def("call", &call);
@@ -74,7 +78,8 @@ PROGRAMS: Final = (
         "names = sorted(hashlib.algorithms_guaranteed)\n" + _SPIN + "    for name in names:\n"
         "        h = hashlib.new(name, data)\n"
         "        h.digest(20) if h.digest_size == 0 else h.digest()\n"
-        "    hashlib.pbkdf2_hmac('sha512', b'a', b'b', 200); hashlib.scrypt(b'a', salt=b'b', n=16, r=8, p=1)",
+        "    hashlib.pbkdf2_hmac('sha512', b'a', b'b', 200)\n"
+        "    hashlib.scrypt(b'a', salt=b'b', n=16, r=8, p=1)",
     ),
     NativeProgram(
         "ssl (handshakes)",
@@ -96,7 +101,9 @@ PROGRAMS: Final = (
     ),
     NativeProgram(
         "re, a pattern that backtracks",
-        "import re\npattern = re.compile('(?:(a+)|(b+))*c')\n" + _SPIN + "    pattern.match('ab' * 12)\n"
+        "import re\npattern = re.compile('(?:(a+)|(b+))*c')\n"
+        + _SPIN
+        + "    pattern.match('ab' * 12)\n"
         "    re.sub('(a+)(b*)', lambda m: m[2] + m[1], 'aabab' * 50)",
     ),
     NativeProgram(
@@ -109,7 +116,9 @@ PROGRAMS: Final = (
         "pickle",
         "import pickle\n"
         "class C:\n    def __reduce__(self): return C, ()\n"
-        "data = [{str(i): (i, C())} for i in range(100)]\n" + _SPIN + "    pickle.loads(pickle.dumps(data))",
+        "data = [{str(i): (i, C())} for i in range(100)]\n"
+        + _SPIN
+        + "    pickle.loads(pickle.dumps(data))",
     ),
     NativeProgram(
         "decimal",
@@ -148,16 +157,16 @@ PROGRAMS: Final = (
     NativeProgram(
         "imports (lazy binding)",
         "import importlib, sys\n"
-        "names = [n for n in ('_json', '_pickle', '_struct', '_csv', '_heapq', 'math', '_elementtree')]\n"
-        + _SPIN
-        + "    for name in names:\n"
+        "names = [n for n in ('_json', '_pickle', '_struct', '_csv', '_heapq', 'math',"
+        " '_elementtree')]\n" + _SPIN + "    for name in names:\n"
         "        sys.modules.pop(name, None); importlib.import_module(name)",
     ),
     NativeProgram(
         "numpy + openblas, with threads",
-        "import numpy as np\na = np.random.rand(300, 300)\n"
-        + _SPIN
-        + "    a @ a; np.linalg.svd(a[:80, :80]); np.linalg.solve(a, a[0]); (a * 2 + np.sin(a)).sum(axis=1)",
+        "import numpy as np\na = np.random.rand(300, 300)\n" + _SPIN + "    a @ a\n"
+        "    np.linalg.svd(a[:80, :80])\n"
+        "    np.linalg.solve(a, a[0])\n"
+        "    (a * 2 + np.sin(a)).sum(axis=1)",
         ("numpy",),
     ),
     NativeProgram(
@@ -170,19 +179,25 @@ PROGRAMS: Final = (
     NativeProgram(
         "scipy",
         "import numpy as np, scipy.optimize, scipy.fft, scipy.sparse.linalg, scipy.integrate\n"
-        "rosen = scipy.optimize.rosen; a = scipy.sparse.random(200, 200, 0.05) + scipy.sparse.eye(200) * 9\n"
+        "rosen = scipy.optimize.rosen; a = scipy.sparse.random(200, 200, 0.05) +"
+        " scipy.sparse.eye(200) * 9\n"
         + _SPIN
         + "    scipy.optimize.minimize(rosen, [1.3, 0.7, 0.8]); scipy.fft.fft(np.ones(5000))\n"
         "    scipy.sparse.linalg.spsolve(a.tocsc(), np.ones(200))\n"
-        "    scipy.integrate.quad(lambda x: x * x, 0, 1); scipy.optimize.brentq(lambda x: x - 1, 0, 3)",
+        "    scipy.integrate.quad(lambda x: x * x, 0, 1)\n"
+        "    scipy.optimize.brentq(lambda x: x - 1, 0, 3)",
         ("scipy",),
     ),
     NativeProgram(
         "pandas",
         "import pandas as pd, numpy as np\n"
-        "d = pd.DataFrame({'k': np.arange(5000) % 37, 'v': np.arange(5000.0), 's': ['x%d' % (i % 9) for i in range(5000)]})\n"
+        "d = pd.DataFrame({'k': np.arange(5000) % 37, 'v': np.arange(5000.0), 's':"
+        " ['x%d' % (i % 9) for i in range(5000)]})\n"
         + _SPIN
-        + "    d.groupby('k').v.agg(['sum', 'median']); d.merge(d[:50], on='k'); d.sort_values('s'); d.groupby('s').v.apply(lambda v: v.max())",
+        + "    d.groupby('k').v.agg(['sum', 'median'])\n"
+        "    d.merge(d[:50], on='k')\n"
+        "    d.sort_values('s')\n"
+        "    d.groupby('s').v.apply(lambda v: v.max())",
         ("pandas",),
     ),
     NativeProgram(
@@ -190,9 +205,10 @@ PROGRAMS: Final = (
         "import torch\n"
         "net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(),"
         " torch.nn.Linear(8 * 900, 10))\n"
-        "x = torch.rand(8, 3, 32, 32)\n"
-        + _SPIN
-        + "    net(x).sum().backward(); torch.fft.fft(x); torch.linalg.svd(torch.rand(40, 40)); x.sort()",
+        "x = torch.rand(8, 3, 32, 32)\n" + _SPIN + "    net(x).sum().backward()\n"
+        "    torch.fft.fft(x)\n"
+        "    torch.linalg.svd(torch.rand(40, 40))\n"
+        "    x.sort()",
         ("torch",),
     ),
     NativeProgram(
@@ -208,7 +224,9 @@ PROGRAMS: Final = (
         "v = SchemaValidator(cs.list_schema(cs.typed_dict_schema({'a': cs.typed_dict_field("
         "cs.no_info_after_validator_function(lambda n: n + 1, cs.int_schema())),"
         " 'b': cs.typed_dict_field(cs.str_schema())})))\n"
-        "data = [{'a': i, 'b': str(i)} for i in range(100)]\n" + _SPIN + "    v.validate_python(data)",
+        "data = [{'a': i, 'b': str(i)} for i in range(100)]\n"
+        + _SPIN
+        + "    v.validate_python(data)",
         ("pydantic_core",),
     ),
     NativeProgram(
@@ -216,7 +234,8 @@ PROGRAMS: Final = (
         "import polars as pl\n"
         "d = pl.DataFrame({'k': [i % 37 for i in range(20000)], 'v': list(range(20000))})\n"
         + _SPIN
-        + "    d.group_by('k').agg(pl.col('v').sum()).sort('k'); d.lazy().filter(pl.col('v') > 5).collect()",
+        + "    d.group_by('k').agg(pl.col('v').sum()).sort('k')\n"
+        "    d.lazy().filter(pl.col('v') > 5).collect()",
         ("polars",),
     ),
     NativeProgram(

@@ -114,7 +114,17 @@ def _build(python: str, source: str, folder: Path) -> None:
     flags = subprocess.run(
         [python, "-m", "pybind11", "--includes"], check=True, capture_output=True, text=True
     ).stdout.split()
-    command = ["g++", "-O2", "-shared", "-fPIC", "-std=c++17", *flags, "built.cpp", "-o", "built.so"]
+    command = [
+        "g++",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-std=c++17",
+        *flags,
+        "built.cpp",
+        "-o",
+        "built.so",
+    ]
     subprocess.run(command, cwd=folder, check=True)
 
 
