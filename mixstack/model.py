@@ -271,6 +271,7 @@ class Footer:
     losses: Losses
     reason: str  # "interrupted", "duration", "target ended"
     exit_status: int | None = None
+    table_bytes: int | None = None  # kernel memory of the unwind tables; None in captures of 0.1
 
 
 class Fit(enum.Enum):

@@ -165,7 +165,8 @@ enum ms_row_kind {
 	MS_ROW_SIGNAL = 7,    /* rsp points at a ucontext: the interrupted registers are in it */
 	/* bits 32..36: offset, not signed; bits 37..43: slot; both in bytes / 8; bits 44..47: the register
 	 * as DWARF numbers it. In the leaf, and in a frame that a signal interrupted, all registers are
-	 * known; in a caller only one that the called function has saved at its own CFA - slot. */
+	 * known; in a caller only one that the called function has saved at its own CFA - slot, or has left
+	 * alone. */
 	MS_ROW_REGISTER = 8, /* CFA = register + offset */
 };
 #define MS_RBP_AT_RBP (-2048)

@@ -348,6 +348,7 @@ def encode_footer(value: Footer) -> bytes:
             },
             "reason": value.reason,
             "exit_status": value.exit_status,
+            "table_bytes": value.table_bytes,
         }
     )
 
@@ -366,4 +367,5 @@ def decode_footer(fields: Fields) -> Footer:
         ),
         reason=fields.text("reason"),
         exit_status=fields.optional_integer("exit_status"),
+        table_bytes=fields.integer("table_bytes") if fields.has("table_bytes") else None,
     )

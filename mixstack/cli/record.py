@@ -13,6 +13,7 @@ from mixstack.errors import UsageProblem
 from mixstack.record.options import (
     DEFAULT_OUTPUT,
     DEFAULT_RATE_HZ,
+    DEFAULT_TABLE_MEMORY_MB,
     EVENTS,
     MAX_RATE_HZ,
     MIN_RATE_HZ,
@@ -93,6 +94,14 @@ Examples:
     is_flag=True,
     help="Under sudo: run CMD and write FILE as root, not as the user who called sudo.",
 )
+@click.option(
+    "--table-memory",
+    type=int,
+    metavar="MB",
+    default=DEFAULT_TABLE_MEMORY_MB,
+    show_default=True,
+    help="The most kernel memory for unwind tables; libraries that do not fit cut stacks.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
     pid: int | None,
@@ -105,6 +114,7 @@ def record(
     event: str | None,
     buffer: int | None,
     as_root: bool,
+    table_memory: int,
     command: tuple[str, ...],
 ) -> int:
     """Record a process (-p PID), a command (-- CMD ARG...) or all (-a) into a file.
@@ -129,6 +139,7 @@ def record(
         lines=not no_lines,
         event=event,
         buffer_mb=buffer,
+        table_memory_mb=table_memory,
         user=user,
         environment=environment_of(user, os.environ) if user is not None else None,
         sheds_privileges=True,

@@ -96,6 +96,7 @@ class Summary:
     unresolved_frames: int
     unnamed_codes: int
     stops: tuple[StopSummary, ...]
+    table_bytes: int | None
 
 
 def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> Summary:
@@ -153,6 +154,7 @@ def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> 
         unresolved_frames=quality.unresolved_frames,
         unnamed_codes=quality.unnamed_codes,
         stops=_stops(quality),
+        table_bytes=None if footer is None else footer.table_bytes,
     )
 
 

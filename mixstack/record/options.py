@@ -20,6 +20,8 @@ MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 9999
 EVENTS: Final = ("cycles", "cpu-clock")
 MAX_BUFFER_MB: Final = 1024
+DEFAULT_TABLE_MEMORY_MB: Final = 512  # torch, numpy and pandas together take 60
+MAX_TABLE_MEMORY_MB: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class RecordOptions:
     user's where the user may write; None: as we are. environment: the command's; None: ours.
     sheds_privileges: this process may give up for good what it does not need any more.
     `children`: record what the target starts as well.
+    `table_memory_mb`: the most that unwind tables may take of the kernel's memory, in 2**20 bytes.
     """
 
     pid: int | None
@@ -50,6 +53,7 @@ class RecordOptions:
     sheds_privileges: bool = False
     children: bool = True
     everything: bool = False
+    table_memory_mb: int = DEFAULT_TABLE_MEMORY_MB
 
     def __post_init__(self) -> None:
         if self.everything and (self.pid is not None or self.command):
@@ -74,6 +78,12 @@ class RecordOptions:
                 f"the rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} samples per second, "
                 f"not {self.rate_hz}",
                 f"leave -r out for {DEFAULT_RATE_HZ} Hz",
+            )
+        if not 1 <= self.table_memory_mb <= MAX_TABLE_MEMORY_MB:
+            raise UsageProblem(
+                f"the tables' memory must be 1 to {MAX_TABLE_MEMORY_MB} MB, "
+                f"not {self.table_memory_mb}",
+                f"leave --table-memory out for {DEFAULT_TABLE_MEMORY_MB} MB",
             )
         if self.duration_s is not None and not (
             math.isfinite(self.duration_s) and self.duration_s > 0

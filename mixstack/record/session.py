@@ -34,7 +34,7 @@ from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
 from mixstack.record.processes import Processes
-from mixstack.record.tables import TableSpace
+from mixstack.record.tables import TableSpace, within
 from mixstack.target.interpreter import read_ahead
 from mixstack.target.process import TargetProcess, running_processes
 
@@ -138,10 +138,11 @@ class _Session:
         stack.callback(self._writer.abandon)
         self._addresses = AddressBook(self._writer)
         stack.callback(self._addresses.close)
+        self._space = TableSpace(self._probe.rows, self._probe.pages)
         self._shared = Shared(
             self._probe,
             self._registry,
-            Describer(self._registry, TableSpace(self._probe.rows, self._probe.pages)),
+            Describer(self._registry, self._space),
             MappingSpace(self._probe.mappings),
             Listener(
                 process=lambda found: self._writer.add_processes([found]),
@@ -198,6 +199,7 @@ class _Session:
                 process_unknown=self._probe.total(Counter.UNKNOWN),
             ),
             reason=reason,
+            table_bytes=self._space.used_bytes,
         )
         self._writer.close(footer)
         return RecordResult(
@@ -346,10 +348,13 @@ class _Session:
         spare = _SPARE_ROWS_OF_OTHERS if others else _SPARE_ROWS
         if self._options.everything:
             spare = _SPARE_ROWS_OF_ALL
+        pages, rows = within(
+            self._options.table_memory_mb << 20, pages + spare // _ROWS_PER_PAGE, rows + spare
+        )
         return Sizes(
             mappings=_MAPPINGS_OF_ALL if self._options.everything else _MAPPINGS,
-            pages=pages + spare // _ROWS_PER_PAGE,
-            rows=rows + spare,
+            pages=pages,
+            rows=rows,
             ring_bytes=1 << (wanted - 1).bit_length(),
         )
 

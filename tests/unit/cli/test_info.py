@@ -27,7 +27,7 @@ lost        12 samples (1.0 %)
 truncated   3 native stacks, 0 Python stacks
 unresolved  7 native frames without a symbol, 1 Python frames without a name
 new process 0 samples of only the leaf
-no table    0 modules without unwind table
+tables      24.1 MB of kernel memory, 0 modules without unwind table
 
 processes (2)
   100  CPython 3.12.1  python 'my app.py'
