@@ -3,6 +3,7 @@
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine
+#   make guard   renew the counts that the tests hold mixstack to (instructions, calls, bytes, modules)
 #   make support the table of docs/support.md: how stacks join on every build
 #   make oracle  the oracles at full length: a million samples against trampolines, 300 stops with gdb per
 #                interpreter (most of an hour)
@@ -22,7 +23,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test lint bench support oracle trees wheel setup setup-dev clean
+.PHONY: demo test lint bench guard support oracle trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -49,6 +50,9 @@ lint: setup-dev
 
 bench: setup-dev trees
 	$(PYTHON) -m tests.bench.run
+
+guard: setup-dev
+	$(PYTHON) -m tests.guard.record
 
 support: setup-dev trees
 	$(PYTHON) -m tests.bench.support

@@ -13,6 +13,7 @@
 
 /* A loop that the verifier walks; unrolled, it would not fit. */
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
+#define UNROLL _Pragma("clang loop unroll(full)")
 
 /* Read again from memory what a register would remember: the verifier then has one state, not one
  * per iteration. */

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from mixstack.errors import MissingPrivilege, NoLibbpf, ProbeRejected
 from mixstack.privileges.refusal import explain_refusal
@@ -22,8 +23,14 @@ _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_object__close": (None, (ctypes.c_void_p,)),
     "bpf_object__find_map_by_name": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
     "bpf_object__find_program_by_name": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
+    "bpf_object__next_map": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p)),
+    "bpf_object__next_program": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p)),
+    "bpf_map__name": (ctypes.c_char_p, (ctypes.c_void_p,)),
+    "bpf_map__reuse_fd": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int)),
     "bpf_map__set_max_entries": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32)),
     "bpf_map__fd": (ctypes.c_int, (ctypes.c_void_p,)),
+    "bpf_program__name": (ctypes.c_char_p, (ctypes.c_void_p,)),
+    "bpf_program__set_autoload": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_bool)),
     "bpf_program__fd": (ctypes.c_int, (ctypes.c_void_p,)),
     "bpf_program__attach_raw_tracepoint": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
     "bpf_link__destroy": (ctypes.c_int, (ctypes.c_void_p,)),
@@ -61,7 +68,7 @@ class Libbpf:
             library = ctypes.CDLL("libbpf.so.1", use_errno=True)
         except OSError as e:
             raise NoLibbpf("the library libbpf.so.1 is not on this machine") from e
-        self._functions: dict[str, Callable[..., int]] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
         for name, (result, arguments) in _PROTOTYPES.items():
             function = getattr(library, name)
             function.restype = result
@@ -72,7 +79,7 @@ class Libbpf:
         if not os.environ.get("MIXSTACK_DEBUG"):
             self._functions["libbpf_set_print"](ctypes.cast(self._silence, ctypes.c_void_p))
 
-    def __getattr__(self, name: str) -> Callable[..., int]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         try:
             return self._functions[name]
         except KeyError:
@@ -95,6 +102,19 @@ class BpfObject:
         if self._library.bpf_map__set_max_entries(self._map(map_name), entries):
             raise ProbeRejected(f"map {map_name} cannot have {entries} elements: {_errno_text()}")
 
+    def choose_programs(self, names: Collection[str]) -> None:
+        """Load only these programs: the kernel verifies each, which takes a while."""
+        for program in self._each(self._library.bpf_object__next_program):
+            wanted = self._library.bpf_program__name(program).decode() in names
+            self._library.bpf_program__set_autoload(program, wanted)
+
+    def share_maps(self, other: BpfObject) -> None:
+        """Use the maps of another object of the same image, which is loaded."""
+        for each in self._each(self._library.bpf_object__next_map):
+            name = self._library.bpf_map__name(each).decode()
+            if self._library.bpf_map__reuse_fd(each, other.map_fd(name)):
+                raise ProbeRejected(f"map {name} cannot be shared: {_errno_text()}")
+
     def load(self) -> None:
         """Create the maps and verify the programs. Raises MissingPrivilege, ProbeRejected."""
         result = self._library.bpf_object__load(self._object)
@@ -109,10 +129,10 @@ class BpfObject:
         )
 
     def map_fd(self, name: str) -> int:
-        return self._library.bpf_map__fd(self._map(name))
+        return int(self._library.bpf_map__fd(self._map(name)))
 
     def program_fd(self, name: str) -> int:
-        return self._library.bpf_program__fd(self._program(name))
+        return int(self._library.bpf_program__fd(self._program(name)))
 
     def attach_raw_tracepoint(self, program_name: str, tracepoint: str) -> None:
         """Run a program wherever the kernel passes this point, until `close`; needs no tracefs."""
@@ -161,13 +181,19 @@ class BpfObject:
         found = self._library.bpf_object__find_program_by_name(self._object, name.encode())
         if not found:
             raise ProbeRejected(f"the probe has no program {name}")
-        return found
+        return int(found)
 
     def _map(self, name: str) -> int:
         found = self._library.bpf_object__find_map_by_name(self._object, name.encode())
         if not found:
             raise ProbeRejected(f"the probe has no map {name}")
-        return found
+        return int(found)
+
+    def _each(self, following: Callable[[int, int | None], int | None]) -> Iterator[int]:
+        found = following(self._object, None)
+        while found:
+            yield found
+            found = following(self._object, found)
 
 
 def _errno_text() -> str:

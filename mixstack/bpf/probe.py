@@ -33,6 +33,18 @@ _LIVES: Final = {
     "sched_process_exec": "on_exec",
     "sched_process_exit": "on_exit",
 }
+# The kernel verifies each program as it is loaded, some for 50 ms: these are loaded when a process
+# needs them.
+_OF_FRAME_OBJECTS: Final = ("walk_frames", "find_markers", "learn_markers")  # before 3.11
+_OF_THREAD_LISTS: Final = ("find_thread",)
+_AT_ONCE: Final = (
+    "on_sample",
+    "walk_chain",
+    "walk_native",
+    "find_base",
+    "send_codes",
+    *_LIVES.values(),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +76,24 @@ class Probe:
     def __init__(self, sizes: Sizes) -> None:
         try:
             with open(_OBJECT, "rb") as f:
-                image = f.read()
+                self._image = f.read()
         except OSError as e:
             raise NoProbe("this installation of mixstack has no compiled probe") from e
-        library = Libbpf()
-        config = kernel_config(library)
+        self._library = Libbpf()
+        config = kernel_config(self._library)
         self._cpus = possible_cpus()
         self._clock: SamplingClock | None = None
         self._throttled = 0
         self._memories: list[mmap.mmap] = []
-        self._object = BpfObject(library, image)
+        self._loaded: set[str] = set()
+        self._object = BpfObject(self._library, self._image)
         try:
             self._object.set_entries("ms_mappings", sizes.mappings)
             self._object.set_entries("ms_pages", sizes.pages)
             self._object.set_entries("ms_rows", sizes.rows)
             self._object.set_entries("ms_ring", sizes.ring_bytes)
-            self._object.load()
+            self._load(self._object, _AT_ONCE)
             self._object.update("ms_configs", 0, config)
-            for index, name in enumerate(_PROGRAMS):
-                fd = self._object.program_fd(name)
-                self._object.update("ms_programs", index, ctypes.c_uint32(fd))
             self.mappings = self._map_memory(
                 "ms_mappings", sizes.mappings * ctypes.sizeof(wire.MappingEntry)
             )
@@ -112,7 +122,15 @@ class Probe:
         self._clock = SamplingClock(self._object.program_fd("on_sample"), rate_hz, event)
 
     def set_process(self, pid: int, entry: wire.ProcessEntry) -> None:
-        """Sample this process from now on, with these tables; replaces an earlier entry at once."""
+        """Sample this process from now on, with these tables; replaces an earlier entry at once.
+
+        Raises MissingPrivilege, ProbeRejected if it needs programs that cannot be loaded.
+        """
+        if entry.layout.chain_kind:
+            if entry.several or not entry.tss_slot:
+                self._load_later(_OF_THREAD_LISTS)
+            if entry.layout.chain_kind >= wire.ChainKind.FRAME:
+                self._load_later(_OF_FRAME_OBJECTS)
         self._object.update("ms_processes", pid, entry)
 
     def teach(self, slot: int, learned: wire.Learned) -> None:
@@ -155,6 +173,24 @@ class Probe:
             memory.close()
         self._memories.clear()
         self._object.close()
+
+    def _load_later(self, names: tuple[str, ...]) -> None:
+        if self._loaded.issuperset(names):
+            return
+        more = BpfObject(self._library, self._image)
+        try:
+            more.share_maps(self._object)
+            self._load(more, names)
+        finally:
+            more.close()  # the programs stay: `ms_programs` holds them
+
+    def _load(self, part: BpfObject, names: tuple[str, ...]) -> None:
+        part.choose_programs(names)
+        part.load()
+        for index, name in enumerate(_PROGRAMS):
+            if name in names:
+                self._object.update("ms_programs", index, ctypes.c_uint32(part.program_fd(name)))
+        self._loaded.update(names)
 
     def _map_memory(self, name: str, size: int) -> memoryview:
         pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE

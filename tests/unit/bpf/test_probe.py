@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -171,6 +171,47 @@ def test_stopped_and_started_again(probe: Probe, busy: subprocess.Popen[bytes]) 
     stopped = probe.total(Counter.SAMPLES)
     time.sleep(0.05)
     assert probe.total(Counter.SAMPLES) == stopped
+
+
+def _entry(chain_kind: wire.ChainKind, *, tss_slot: int = 8, several: int = 0) -> wire.ProcessEntry:
+    layout = wire.Layout(chain_kind=chain_kind)
+    return wire.ProcessEntry(tss_slot=tss_slot, several=several, layout=layout)
+
+
+LISTS = {"find_thread"}
+FRAME_OBJECTS = {"walk_frames", "find_markers", "learn_markers"}
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("entry", "needed"),
+    [
+        pytest.param(wire.ProcessEntry(), set(), id="no Python"),
+        pytest.param(_entry(wire.ChainKind.SHIM), set(), id="3.13"),
+        pytest.param(_entry(wire.ChainKind.SHIM, tss_slot=0), LISTS, id="no slot known"),
+        pytest.param(_entry(wire.ChainKind.SHIM, several=1), LISTS, id="sub-interpreters"),
+        pytest.param(_entry(wire.ChainKind.FRAME), FRAME_OBJECTS, id="3.8"),
+        pytest.param(
+            _entry(wire.ChainKind.FRAME_CFRAME, several=1), FRAME_OBJECTS | LISTS, id="all"
+        ),
+    ],
+)
+def test_programs_are_loaded_when_a_process_needs_them_and_once(
+    entry: wire.ProcessEntry, needed: set[str], probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    choose = BpfObject.choose_programs
+
+    def spy(part: BpfObject, names: Collection[str]) -> None:
+        loaded.extend(names)
+        choose(part, names)
+
+    monkeypatch.setattr(BpfObject, "choose_programs", spy)
+    descriptors = os.listdir("/proc/self/fd")
+    for _ in range(2):
+        probe.set_process(os.getpid(), entry)
+    assert sorted(loaded) == sorted(needed)
+    assert os.listdir("/proc/self/fd") == descriptors
 
 
 @pytest.mark.live
