@@ -12,8 +12,10 @@ MixstackError
 │   ├── NoKernelTypes        11   no BTF
 │   ├── NoLibbpf             12
 │   ├── NoProbe              13   the package was built without clang
-│   └── ProbeRejected        14   the kernel refused the probe
+│   ├── ProbeRejected        14   the kernel refused the probe
+│   └── NoHardwareClock      15   -e cycles on a machine without a PMU
 ├── OutputError              20   the file could not be written
+│   └── ReaderGone          141   `record -o -`: as a shell says it of SIGPIPE
 └── CaptureError
     ├── NoCapture            30   no such file, or it cannot be read
     ├── EmptyCapture         31
@@ -108,11 +110,21 @@ class ProbeRejected(MachineError):
     default_hint = "please report this with the output of: uname -r"
 
 
+class NoHardwareClock(MachineError):
+    exit_code = 15
+    default_hint = "leave -e out, or sample by the kernel's timers: -e cpu-clock"
+
+
 class OutputError(MixstackError):
     """The output could not be written: a folder, a full disk, no permission."""
 
     exit_code = 20
     default_hint = "choose another place with: -o FILE"
+
+
+class ReaderGone(OutputError):
+    exit_code = 141
+    default_hint = "what it read is a recording up to there; -o FILE keeps all of it"
 
 
 class CaptureError(MixstackError):

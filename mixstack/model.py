@@ -255,6 +255,7 @@ class Losses:
     ring_full: int = 0  # samples that found no room in the ring buffer
     code_unreadable: int = 0  # code objects whose names could not be read
     tables_missing: int = 0  # modules without an unwind table
+    throttled: int = 0  # pauses that the kernel made in the sampling of a CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,8 +358,7 @@ class Frame(NamedTuple):
 class ThreadProfile:
     """The time line of one thread: the stack `stack_ids[i]` of the profile for `durations_ns[i]`.
 
-    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ. The columns
-    are `array("I")` and `array("Q")`, since a million objects would not fit into the budget.
+    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ.
     """
 
     pid: int
@@ -366,7 +366,7 @@ class ThreadProfile:
     name: str
     start_ns: int
     end_ns: int
-    stack_ids: array[int]
+    stack_ids: array[int]  # array("I"), array("Q"): a million objects would take too much
     durations_ns: array[int]
 
 
@@ -381,6 +381,7 @@ class Quality:
     unresolved_frames: int = 0  # native frames without a symbol
     unresolved_distinct: int = 0  # how many different ones these are
     unnamed_codes: int = 0  # Python frames whose code object could not be read
+    stops: dict[tuple[str, NativeEnd | None], int] = field(default_factory=dict)  # merge.quality
     losses: Losses = field(default_factory=Losses)
     complete: bool = True  # False: the capture was cut off
 
@@ -390,6 +391,7 @@ class Profile:
     """What a capture says, ready for an exporter. `threads` sorted by (pid, tid).
 
     stacks: each distinct stack once, outermost first; index 0 is the empty stack: time off the CPU.
+    thinned_ns: of long time lines equal stacks within such windows became one, in any order; or 0.
     """
 
     title: str
@@ -398,3 +400,4 @@ class Profile:
     stacks: tuple[tuple[Frame, ...], ...]
     threads: tuple[ThreadProfile, ...]
     quality: Quality
+    thinned_ns: int = 0

@@ -10,8 +10,8 @@ import errno
 import os
 from collections.abc import Callable
 
-from mixstack.bpf.privileges import explain_refusal
 from mixstack.errors import MissingPrivilege, NoLibbpf, ProbeRejected
+from mixstack.privileges.refusal import explain_refusal
 
 _LIBBPF_PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _BPF_ANY = 0
@@ -38,6 +38,16 @@ _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
     "btf__name_by_offset": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_uint32)),
     "libbpf_set_print": (ctypes.c_void_p, (ctypes.c_void_p,)),
 }
+
+
+def libbpf_version() -> str | None:
+    """The library's version, such as "1.1"; None if it is not there."""
+    try:
+        function = ctypes.CDLL("libbpf.so.1").libbpf_version_string
+    except (OSError, AttributeError):
+        return None
+    function.restype = ctypes.c_char_p
+    return bytes(function()).decode("ascii", "replace").removeprefix("v")
 
 
 class Libbpf:

@@ -11,7 +11,7 @@ from typing import Final
 from mixstack.bpf import wire
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
-from mixstack.bpf.perf import CpuClock, possible_cpus
+from mixstack.bpf.perf import Event, SamplingClock, possible_cpus
 from mixstack.bpf.ring import Drained, Ring
 from mixstack.errors import NoProbe
 
@@ -25,6 +25,7 @@ _PROGRAMS: Final = (
     "walk_frames",
     "find_markers",
     "learn_markers",
+    "find_base",
 )
 
 
@@ -63,7 +64,8 @@ class Probe:
         library = Libbpf()
         config = kernel_config(library)
         self._cpus = possible_cpus()
-        self._clock: CpuClock | None = None
+        self._clock: SamplingClock | None = None
+        self._throttled = 0
         self._memories: list[mmap.mmap] = []
         self._object = BpfObject(library, image)
         try:
@@ -86,9 +88,9 @@ class Probe:
             self._object.close()
             raise
 
-    def start(self, rate_hz: int) -> None:
+    def start(self, rate_hz: int, event: Event = Event.CPU_CLOCK) -> None:
         """Begin to sample the processes that were set."""
-        self._clock = CpuClock(self._object.program_fd("on_sample"), rate_hz)
+        self._clock = SamplingClock(self._object.program_fd("on_sample"), rate_hz, event)
 
     def set_process(self, pid: int, entry: wire.ProcessEntry) -> None:
         """Sample this process from now on, with these tables; replaces an earlier entry at once."""
@@ -109,10 +111,19 @@ class Probe:
         """A counter of the probe, summed over all CPUs."""
         return self._object.per_cpu_sum("ms_counts", counter, self._cpus)
 
+    @property
+    def throttled(self) -> int:
+        """How often the kernel paused the sampling clock of a CPU."""
+        if self._clock is not None:
+            self._clock.count()
+            return self._throttled + self._clock.throttled
+        return self._throttled
+
     def stop(self) -> None:
         """Stop sampling; what is in the ring can still be drained."""
         if self._clock is not None:
             self._clock.close()
+            self._throttled += self._clock.throttled
             self._clock = None
 
     def close(self) -> None:

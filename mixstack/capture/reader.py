@@ -6,7 +6,6 @@ and said, and nothing here raises but the errors of `mixstack.errors`.
 
 from __future__ import annotations
 
-import gc
 import os
 import stat
 from collections import defaultdict
@@ -26,6 +25,8 @@ from mixstack.capture.layout import (
     unpack_file_head,
 )
 from mixstack.capture.samples import SampleTable
+from mixstack.collector import paused_collector
+from mixstack.columns import SampleColumns
 from mixstack.errors import (
     DamagedCapture,
     EmptyCapture,
@@ -87,6 +88,10 @@ class Capture:
         """All samples in order of time; equal stacks are one object."""
         return self.sample_table.in_time_order()
 
+    def columns(self) -> SampleColumns:
+        """The same as columns, for a million of them."""
+        return self.sample_table.columns()
+
 
 def read_capture(path: str) -> Capture:
     """Read the file at `path`.
@@ -98,22 +103,10 @@ def read_capture(path: str) -> Capture:
         size = os.fstat(fd).st_size
         try:
             _check_file_head(path, os.pread(fd, FILE_HEAD_SIZE, 0))
-            with _no_collector():
+            with paused_collector():
                 return _Collected().read(fd, size).capture(path, size)
         except OSError as e:
             raise NoCapture(f"cannot read {path}: {e.strerror}") from e
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Reading makes no cycles; the collector would walk the growing tables over and over."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @contextmanager

@@ -21,15 +21,17 @@ def load_profile(
 
     short_names: without the arguments of templates.
     """
+    from mixstack.collector import paused_collector
     from mixstack.merge.profile import build_profile
     from mixstack.symbolize.names import Namer
 
-    return build_profile(
-        capture,
-        Namer(capture, short_names=short_names),
-        show_interpreter=show_interpreter,
-        progress=progress,
-    )
+    with paused_collector():
+        return build_profile(
+            capture,
+            Namer(capture, short_names=short_names),
+            show_interpreter=show_interpreter,
+            progress=progress,
+        )
 
 
 def load_capture(

@@ -119,6 +119,8 @@ def merge(
             f"{threads} thread{'' if threads == 1 else 's'}"
         )
     _say(quality_line(profile.quality))
+    if profile.thinned_ns and format_ == "speedscope":
+        _say(thinned_text(profile.thinned_ns))
     if output != STDOUT:
         _say(HOW_TO_OPEN[format_].format(file=escape(shlex.quote(output))))
     return 0
@@ -135,6 +137,15 @@ def default_output(capture: str, format_: str) -> str:
 def cut_off_text(path: str, capture: Capture) -> str:
     """That, and if known why, a capture has no proper end."""
     return f"{path} is cut off" + (f" ({capture.problem})" if capture.problem else "")
+
+
+def thinned_text(window_ns: int) -> str:
+    """What of a long recording a speedscope file does not show."""
+    window = f"{window_ns / 1e9:.3g} s"
+    return (
+        f"too long for a browser: equal stacks within {window} became one, so their order in time "
+        "is lost; all durations are exact (without times: -f collapsed)"
+    )
 
 
 def _writer(format_: str) -> Callable[[Profile, TextIO], None]:

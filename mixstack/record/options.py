@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +11,15 @@ from mixstack.errors import UsageProblem
 
 if TYPE_CHECKING:
     from mixstack.model import Footer
+    from mixstack.privileges.user import User
 
 DEFAULT_OUTPUT: Final = "out.data"
+STDOUT: Final = "-"
 DEFAULT_RATE_HZ: Final = 99  # not 100: a rate in step with the target's own timers sees one phase
 MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 9999
+EVENTS: Final = ("cycles", "cpu-clock")
+MAX_BUFFER_MB: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,11 @@ class RecordOptions:
     Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
     `lines`: look up source lines and inlined calls of native code at the end.
+    event: one of EVENTS; None: cycles where there is a PMU, else cpu-clock. buffer_mb: of records
+    that wait to be read, in MiB; None: by rate and CPUs.
+    user: on whose behalf root records: the command runs as this user, and the output is this
+    user's where the user may write; None: as we are. environment: the command's; None: ours.
+    sheds_privileges: this process may give up for good what it does not need any more.
     """
 
     pid: int | None
@@ -32,6 +42,11 @@ class RecordOptions:
     duration_s: float | None = None
     rate_hz: int = DEFAULT_RATE_HZ
     lines: bool = True
+    event: str | None = None
+    buffer_mb: int | None = None
+    user: User | None = None
+    environment: Mapping[str, str] | None = None
+    sheds_privileges: bool = False
 
     def __post_init__(self) -> None:
         if self.pid is None and not self.command:
@@ -59,6 +74,11 @@ class RecordOptions:
                 f"the duration must be more than 0 seconds, not {self.duration_s:g}",
                 "leave -d out to record until Ctrl-C or the target's end",
             )
+        if self.buffer_mb is not None and not 1 <= self.buffer_mb <= MAX_BUFFER_MB:
+            raise UsageProblem(
+                f"the buffer must be 1 to {MAX_BUFFER_MB} MiB, not {self.buffer_mb}",
+                "leave --buffer out: its size follows the rate and the CPUs",
+            )
         if not self.output:
             raise UsageProblem(
                 "the name of the output file is empty", f"leave -o out for {DEFAULT_OUTPUT}"
@@ -78,6 +98,7 @@ class Progress:
     lost: int
     note: str | None = None
     lines: tuple[int, int] | None = None
+    throttled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +107,7 @@ class RecordResult:
 
     exit_status: the started command's, as `subprocess` has it (-N: ended by signal N); None for an
     attached process. rate_achieved_hz: samples per second of CPU time; None where it is not known.
+    event: one of EVENTS.
     """
 
     footer: Footer
@@ -93,3 +115,4 @@ class RecordResult:
     file_size: int
     exit_status: int | None
     rate_achieved_hz: float | None
+    event: str

@@ -12,13 +12,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import mixstack
-from mixstack.bpf.perf import online_cpus
+from mixstack.bpf.perf import Event, best_event, online_cpus
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import Counter, SampleFlag
 from mixstack.capture.writer import CaptureWriter
-from mixstack.errors import NoSuchProcess
+from mixstack.errors import NoSuchProcess, OutputError
 from mixstack.model import Footer, Losses, Recording
+from mixstack.privileges.capabilities import FOR_RECORDING, FOR_SETTING_UP, keep_only
+from mixstack.privileges.user import User, become, home_of_process, writer_of
 from mixstack.record.addresses import AddressBook
 from mixstack.record.children import ChildWatch
 from mixstack.record.codes import decode_code
@@ -27,11 +29,11 @@ from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
 from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
 from mixstack.record.modules import ModuleRegistry
-from mixstack.record.options import Progress, RecordOptions, RecordResult
+from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
 from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 
-EVENT: Final = "cpu-clock"
+_STDERR: Final = 2
 TARGET_ENDED: Final = "target ended"  # Footer.reason
 _DRAIN_S: Final = 0.1
 _SETTLING_S: Final = 0.01
@@ -56,11 +58,22 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
     """
     begin = time.monotonic()
     with ExitStack() as stack:
-        launched = Launched(options.command) if options.command else None
+        launched = _launch(options) if options.command else None
         if launched is not None:
             stack.callback(launched.cancel)
+        owner = writer_of(options.output, options.user)
+        if owner is not None:
+            become(owner, FOR_SETTING_UP)
         interrupted = stack.enter_context(_interruptible())
-        result = _Session(options, launched, interrupted, on_progress, stack).run()
+        try:
+            result = _Session(options, launched, interrupted, on_progress, stack).run()
+        except OutputError as error:
+            if launched is not None and launched.started:
+                stack.close()
+                what = f"{error.message}; waiting for {options.command[0]} to end"
+                on_progress(Progress(time.monotonic() - begin, 0, 0, what))
+                launched.wait()
+            raise
     if launched is None:
         return result
     if result.footer.reason != TARGET_ENDED:
@@ -69,7 +82,12 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
         elapsed_s = time.monotonic() - begin
         on_progress(Progress(elapsed_s, footer.samples, footer.losses.ring_full, waiting))
     return RecordResult(
-        result.footer, result.notes, result.file_size, launched.wait(), result.rate_achieved_hz
+        result.footer,
+        result.notes,
+        result.file_size,
+        launched.wait(),
+        result.rate_achieved_hz,
+        result.event,
     )
 
 
@@ -100,8 +118,9 @@ class _Session:
         process = TargetProcess.open(pid)
         self._pidfd = _pidfd(pid)
         stack.callback(os.close, self._pidfd)
-        self._registry = ModuleRegistry(cache_folder())
+        self._registry = ModuleRegistry(cache_folder(options.user))
         sizes = self._measure(process)
+        self._event = Event(options.event) if options.event is not None else best_event()
         self._probe = Probe(sizes)
         stack.callback(self._probe.close)
         self._start_ns = time.monotonic_ns()
@@ -128,7 +147,9 @@ class _Session:
         self._follower.refresh(asked=True)
         pid = self._follower.process.pid
         cpu_before = cpu_seconds(pid) or 0.0
-        self._probe.start(self._options.rate_hz)
+        self._probe.start(self._options.rate_hz, self._event)
+        if self._options.sheds_privileges:
+            keep_only(FOR_RECORDING)
         reason = self._loop()
         self._probe.stop()
         self._drain()
@@ -145,6 +166,7 @@ class _Session:
                 ring_full=self._probe.total(Counter.LOST),
                 code_unreadable=self._unreadable,
                 tables_missing=self._registry.without_table,
+                throttled=self._probe.throttled,
             ),
             reason=reason,
         )
@@ -155,6 +177,7 @@ class _Session:
             self._writer.size,
             None,
             self._cpu_samples / cpu_s if cpu_s >= _RATE_NEEDS_S else None,
+            self._event.value,
         )
 
     def _loop(self) -> str:
@@ -188,6 +211,7 @@ class _Session:
                     self._samples,
                     self._probe.total(Counter.LOST),
                     self._notes[-1] if self._notes else None,
+                    throttled=self._probe.throttled,
                 )
             )
             if self._pidfd in ready:
@@ -244,20 +268,22 @@ class _Session:
     def _measure(self, process: TargetProcess) -> Sizes:
         """Read the target's files; how large the probe's tables must be."""
         if self._launched is not None:
-            for path in files_of_command(self._options.command[0]):
+            for path in files_of_command(self._options.command[0], self._options.user):
                 self._registry.preload(path)
         else:
             for line in process.executable_maps():
                 self._registry.find(process, line)
         rows, pages = self._registry.table_sizes()
         wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
-        ring = 1 << (wanted - 1).bit_length()
+        wanted = max(_RING_MIN, min(_RING_MAX, wanted))
+        if self._options.buffer_mb is not None:
+            wanted = self._options.buffer_mb << 20
         spare = _SPARE_ROWS if self._launched is None else _SPARE_ROWS_OF_COMMAND
         return Sizes(
             mappings=2 * MAPPINGS_MAX,
             pages=pages + spare // _ROWS_PER_PAGE,
             rows=rows + spare,
-            ring_bytes=max(_RING_MIN, min(_RING_MAX, ring)),
+            ring_bytes=1 << (wanted - 1).bit_length(),
         )
 
     def _describe(self, process: TargetProcess) -> Recording:
@@ -265,7 +291,7 @@ class _Session:
             mixstack_version=mixstack.__version__,
             command=self._options.command or process.command,
             rate_hz=self._options.rate_hz,
-            event=EVENT,
+            event=self._event.value,
             start_ns=self._start_ns,
             start_unix_ns=time.time_ns(),
             hostname=platform.node(),
@@ -275,9 +301,20 @@ class _Session:
         )
 
 
-def cache_folder() -> str | None:
-    """Where compiled unwind tables are kept; None if the user has no home."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+def _launch(options: RecordOptions) -> Launched:
+    stdout = _STDERR if options.output == STDOUT else None  # the recording's alone
+    return Launched(options.command, options.user, options.environment, stdout)
+
+
+def cache_folder(user: User | None = None) -> str | None:
+    """Where compiled unwind tables are kept; None if the user has no home.
+
+    user: root acts for someone: the environment may be either's then, and is not asked.
+    """
+    if user is not None:
+        base = os.path.join(home_of_process() or "", ".cache")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(base, "mixstack", "unwind") if os.path.isabs(base) else None
 
 

@@ -29,18 +29,17 @@ ARROWS: dict[str, set[str]] = {
     "source": set(),
     "errors": set(),
     "elf": set(),
-    "bpf": {"errors"},
+    "collector": set(),
+    "columns": {"model"},
+    "privileges": set(),
+    "bpf": {"errors", "privileges"},
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
-    "capture": {
-        "model",
-        "source",
-        "errors",
-        "bpf.wire",
-    },  # samples are stored as the probe sent them
+    # samples are stored as the probe sent them
+    "capture": {"model", "source", "columns", "errors", "collector", "bpf.wire"},
     "symbolize": {"model", "source", "elf"},
-    "merge": {"model"},
+    "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
         "",
@@ -51,17 +50,29 @@ ARROWS: dict[str, set[str]] = {
         "unwind",
         "target",
         "capture.writer",
+        "privileges",
         "symbolize.kernel",
         "symbolize.record_side",
         "symbolize.native",
         "source",
     },
+    "doctor": {
+        "errors",
+        "privileges",
+        "bpf",
+        "target",
+        "record.launch",
+        "record.modules",
+    },
     "cli": {
         "",
+        "doctor",
+        "privileges",
         "model",
         "errors",
         "record.options",
         "record.session",
+        "collector",
         "capture.reader",
         "symbolize.names",
         "symbolize.offline",
@@ -115,6 +126,8 @@ READS_THE_ENVIRONMENT = {
     ("cli.main", "main"),  # MIXSTACK_DEBUG
     ("bpf.libbpf", "__init__"),  # MIXSTACK_DEBUG
     ("record.session", "cache_folder"),
+    ("cli.record", "record"),  # SUDO_UID and its like; what CMD inherits
+    ("cli.output", "open_output"),  # SUDO_UID and its like
 }
 
 
@@ -209,7 +222,7 @@ def test_the_probe_and_the_join_never_meet() -> None:
         parts = {name.partition(".")[0] for name in our_imports(source)}
         assert not {"bpf", "merge"} <= parts, source.name
     joined = reachable("merge.profile", "merge.splice", "export.speedscope", "export.collapsed")
-    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model"}
+    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model", "columns"}
 
 
 def test_right_of_the_capture_nothing_needs_a_kernel_or_a_target() -> None:
@@ -226,7 +239,18 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     parts = {n.split(".")[1] for n in loaded.stdout.split()}
-    assert parts == {"capture", "symbolize", "merge", "export", "model", "source", "errors", "bpf"}
+    assert parts == {
+        "capture",
+        "symbolize",
+        "merge",
+        "export",
+        "model",
+        "source",
+        "columns",
+        "collector",
+        "errors",
+        "bpf",
+    }
     assert {n for n in loaded.stdout.split() if ".bpf" in n} == {
         "mixstack.bpf",
         "mixstack.bpf.wire",
@@ -292,7 +316,7 @@ def test_only_the_command_line_prints_and_exits(source: Source) -> None:
         assert name != "print", f"line {line}"
 
 
-def test_the_environment_is_read_in_three_places() -> None:
+def test_the_environment_is_read_in_five_places() -> None:
     found: set[tuple[str, str]] = set()
     for source in SOURCES:
         for function in ast.walk(source.tree):

@@ -61,6 +61,7 @@ PROGRAMS = {
     "PROGRAM_FRAMES": "walk_frames",
     "PROGRAM_MARKERS": "find_markers",
     "PROGRAM_LEARN": "learn_markers",
+    "PROGRAM_BASE": "find_base",
 }
 
 

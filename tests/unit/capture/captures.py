@@ -49,7 +49,7 @@ RECORDING = Recording(
 FOOTER = Footer(
     end_ns=6_000_000_000,
     samples=3,
-    losses=Losses(ring_full=1, code_unreadable=2, tables_missing=3),
+    losses=Losses(ring_full=1, code_unreadable=2, tables_missing=3, throttled=4),
     reason="interrupted",
     exit_status=None,
 )

@@ -43,6 +43,10 @@ QUALITY = Quality(
     native_truncated=3,
     unresolved_frames=7,
     unnamed_codes=1,
+    stops={
+        ("/usr/lib/evil\x1b[2J.so", NativeEnd.NO_RULE): 3,
+        ("[anon]", None): 1001,
+    },
     losses=Losses(ring_full=12),
 )
 FOOTER = Footer(
@@ -111,6 +115,7 @@ class FakeSession:
             file_size=312_400,
             exit_status=exit_status,
             rate_achieved_hz=98.7,
+            event="cpu-clock",
         )
 
     def record(

@@ -37,6 +37,10 @@ threads (3)
   100/101            2  evil\\x1b[2Jname\\u202e
   201/201            1  sh
 
+unwinding stopped (2)
+        1,001  [anon]: no rule; went on further out, frames may be missing
+            3  /usr/lib/evil\\x1b[2J.so: the unwind table has no rule there
+
 modules (3)
   aabb    /tmp/evil\\x1b[2Jname\\u202e
   00ffee  /usr/bin/python3.12
@@ -67,7 +71,16 @@ def test_json(run: Runner, capture: FakeCapture) -> None:
     assert value["threads"][1] == {"pid": 100, "tid": 101, "name": HOSTILE, "samples": 2}
     assert value["modules"][2] == {"path": "/usr/lib/libz.so.1", "build_id": None}
     assert value["fit"] == {fit.value: QUALITY.fits.get(fit, 0) for fit in Fit}
-    assert value["lost"] == {"samples": 12, "code_unreadable": 0, "tables_missing": 0}
+    assert value["stops"] == [
+        {"module": "[anon]", "reason": None, "samples": 1001},
+        {"module": "/usr/lib/evil\x1b[2J.so", "reason": "no_rule", "samples": 3},
+    ]
+    assert value["lost"] == {
+        "samples": 12,
+        "code_unreadable": 0,
+        "tables_missing": 0,
+        "throttled": 0,
+    }
 
 
 def test_cut_off(run: Runner, capture: FakeCapture) -> None:

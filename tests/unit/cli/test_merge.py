@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,24 @@ def test_show_interpreter_reaches_the_join(
     monkeypatch.setattr(load, "load_profile", spy)
     assert run("merge", *(["--show-interpreter"] if asked else [])).code == 0
     assert told == [asked]
+
+
+@pytest.mark.parametrize("format_", ["speedscope", "collapsed"])
+def test_a_long_recording_loses_its_order_where_a_browser_must_open_it(
+    format_: str,
+    run: Runner,
+    capture: FakeCapture,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inner: Any = load.load_profile
+
+    def thinned(*arguments: Any, **options: Any) -> Any:
+        return replace(inner(*arguments, **options), thinned_ns=2_560_000_000)
+
+    monkeypatch.setattr(load, "load_profile", thinned)
+    said = "equal stacks within 2.56 s became one" in run("merge", "-f", format_).err
+    assert said == (format_ == "speedscope")
 
 
 @pytest.mark.parametrize(
