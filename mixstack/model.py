@@ -1,9 +1,7 @@
 """The values that pass between the stages; this module imports nothing of ours.
 
-Order: every stack here is **outermost first** (the thread's root at index 0, the leaf last).
-The probe walks the other way; `capture.samples` turns its records round, once, on the way in.
-
-Unknown is `None` or an enum member, never `0` or `"?"`.
+Every stack here is **outermost first** (the thread's root at index 0, the leaf last): the probe's
+records are turned round on the way in. Unknown is `None` or an enum member, never `0` or `"?"`.
 """
 
 from __future__ import annotations
@@ -181,12 +179,17 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A recorded process. `note`: why it has no interpreter, or why its frames may be wrong."""
+    """A recorded process. `note`: why it has no interpreter, or why its frames may be wrong.
+
+    family: the pid under which its code objects stand. inner_pid: that in its container.
+    """
 
     pid: int
     command: tuple[str, ...]
     interpreter: Interpreter | None
     note: str | None = None
+    family: int | None = None
+    inner_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,7 @@ class Losses:
     code_unreadable: int = 0  # code objects whose names could not be read
     tables_missing: int = 0  # modules without an unwind table
     throttled: int = 0  # pauses that the kernel made in the sampling of a CPU
+    process_unknown: int = 0  # samples of programs that had just begun: only the leaf is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +271,7 @@ class Footer:
     losses: Losses
     reason: str  # "interrupted", "duration", "target ended"
     exit_status: int | None = None
+    table_bytes: int | None = None  # kernel memory of the unwind tables; None in captures of 0.1
 
 
 class Fit(enum.Enum):
@@ -397,7 +402,7 @@ class Profile:
     title: str
     exporter: str
     period_ns: int
-    stacks: tuple[tuple[Frame, ...], ...]
+    stacks: tuple[tuple[Frame, ...], ...]  # each once, outermost first; 0: empty, off the CPU
     threads: tuple[ThreadProfile, ...]
     quality: Quality
     thinned_ns: int = 0

@@ -11,6 +11,9 @@
 #define WORD_IN_REGS 0x0123678934ed5bcaULL
 #define WORD_IN_SIGCONTEXT 0x76543210fa89becdULL
 
+/* rax, rdx, rcx, rsi, rdi, r8 to r11, as bits by DWARF number: the called function may use them. */
+#define SCRATCH_REGISTERS 0x0f37
+
 /* A register of a frame that did not call anything: what was sampled, or what a signal interrupted. */
 INLINE ms_u64 register_at(struct ms_state *s, ms_u32 step, ms_u32 number)
 {
@@ -28,15 +31,16 @@ INLINE ms_u64 register_at(struct ms_state *s, ms_u32 step, ms_u32 number)
 
 /* A register of the frame at s->ip, or 0. Of a caller it is one that the function below saves at its
  * CFA - slot. That may be just entering or leaving, and that place below its stack pointer: then the
- * register is as it was. */
+ * register is as it was. Or it is a scratch register that is agreed to be kept; the return address,
+ * which is looked at, must prove it. */
 INLINE ms_u64 register_of_frame(struct ms_state *s, ms_u32 number, ms_u32 slot)
 {
 	ms_u64 place = s->sp - slot, value;
 
 	if (s->step != MS_STEP_CALLER)
 		return register_at(s, s->step, number);
-	if (!slot)
-		return 0;
+	if (!slot) /* assembler calls its own with registers that calls need not keep, which these do */
+		return SCRATCH_REGISTERS >> (number & 15) & 1 ? register_at(s, s->inner_step, number) : 0;
 	if (place < s->inner_sp)
 		return register_at(s, s->inner_step, number);
 	return bpf_probe_read_user(&value, 8, place) ? 0 : value;

@@ -285,7 +285,7 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	sample->head.n_chain++;
 	s->open = 1;
 	if (tag == MS_ENTRY_FRAME)
-		note_code(s, sample->head.pid, code, print);
+		note_code(s, code, print);
 
 	if (l->chain_kind == MS_CHAIN_KIND_CFRAME && field8(s->frame_bytes, l->frame_is_entry))
 		return end_segment(s, sample, s->cframe, previous);

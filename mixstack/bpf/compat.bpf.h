@@ -28,7 +28,9 @@ enum {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 #define BPF_F_MMAPABLE 1024
+#define BPF_ANY 0
 #define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
 
 #define MAP(map_name, map_type, key_type, value_type, entries, flags)                              \
 	struct {                                                                                   \

@@ -79,7 +79,7 @@ INLINE int frame_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	offset = (ms_s32)field32(s->frame_bytes, l->frame_instr) * l->instr_scale;
 	append(s, sample, code & MS_ADDRESS_MASK, ((ms_u64)print << 32) | (ms_u32)offset);
 	sample->head.n_chain++;
-	note_code(s, sample->head.pid, code, print);
+	note_code(s, code, print);
 	if (s->n_locals + s->n_frames < MAX_MARKERS)
 		s->locals[(s->n_locals + s->n_frames) & (MAX_MARKERS - 1)] = frame + l->frame_locals;
 	s->n_frames++;

@@ -25,6 +25,8 @@ _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_map__set_max_entries": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32)),
     "bpf_map__fd": (ctypes.c_int, (ctypes.c_void_p,)),
     "bpf_program__fd": (ctypes.c_int, (ctypes.c_void_p,)),
+    "bpf_program__attach_raw_tracepoint": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
+    "bpf_link__destroy": (ctypes.c_int, (ctypes.c_void_p,)),
     "bpf_map_update_elem": (
         ctypes.c_int,
         (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64),
@@ -83,6 +85,7 @@ class BpfObject:
     def __init__(self, library: Libbpf, image: bytes) -> None:
         self._library = library
         self._image = image  # libbpf reads from it until the object is loaded
+        self._links: list[int] = []
         self._object = library.bpf_object__open_mem(image, len(image), None)
         if not self._object:
             raise ProbeRejected(f"libbpf cannot read the probe: {_errno_text()}")
@@ -109,10 +112,19 @@ class BpfObject:
         return self._library.bpf_map__fd(self._map(name))
 
     def program_fd(self, name: str) -> int:
-        program = self._library.bpf_object__find_program_by_name(self._object, name.encode())
-        if not program:
-            raise ProbeRejected(f"the probe has no program {name}")
-        return self._library.bpf_program__fd(program)
+        return self._library.bpf_program__fd(self._program(name))
+
+    def attach_raw_tracepoint(self, program_name: str, tracepoint: str) -> None:
+        """Run a program wherever the kernel passes this point, until `close`; needs no tracefs."""
+        link = self._library.bpf_program__attach_raw_tracepoint(
+            self._program(program_name), tracepoint.encode()
+        )
+        if not link:
+            code = ctypes.get_errno()
+            if code in (errno.EPERM, errno.EACCES):
+                raise MissingPrivilege(*explain_refusal("attach to a tracepoint"))
+            raise ProbeRejected(f"the kernel refused the tracepoint {tracepoint}: {_errno_text()}")
+        self._links.append(link)
 
     def update(self, map_name: str, key: int, value: ctypes.Structure | ctypes.c_uint32) -> None:
         """Set an element of a map whose key is a u32."""
@@ -138,9 +150,18 @@ class BpfObject:
 
     def close(self) -> None:
         """Unload everything."""
+        for link in self._links:
+            self._library.bpf_link__destroy(link)
+        self._links.clear()
         if self._object:
             self._library.bpf_object__close(self._object)
             self._object = 0
+
+    def _program(self, name: str) -> int:
+        found = self._library.bpf_object__find_program_by_name(self._object, name.encode())
+        if not found:
+            raise ProbeRejected(f"the probe has no program {name}")
+        return found
 
     def _map(self, name: str) -> int:
         found = self._library.bpf_object__find_map_by_name(self._object, name.encode())

@@ -11,6 +11,7 @@
 #include "frames.bpf.h"
 #include "base.bpf.h"
 #include "codes.bpf.h"
+#include "lives.bpf.h"
 
 INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 pid_tid)
 {
@@ -86,8 +87,8 @@ SEC("perf_event")
 int on_sample(struct bpf_perf_event_data *ctx)
 {
 	ms_u64 pid_tid = bpf_get_current_pid_tgid();
-	ms_u32 zero = 0, pid = pid_tid >> 32;
-	struct ms_process *process = bpf_map_lookup_elem(&ms_processes, &pid);
+	ms_u32 zero = 0;
+	struct ms_process *process = find_process(pid_tid >> 32);
 	struct ms_config *config;
 	struct ms_sample_buffer *sample;
 	struct ms_state *s;
@@ -109,6 +110,10 @@ int on_sample(struct bpf_perf_event_data *ctx)
 	s->leaf_ip = s->ip;
 	s->leaf_bp = s->bp;
 	start_native(s, sample);
+	if (s->kernel_thread)
+		sample->head.native_end = MS_NATIVE_ROOT; /* there is nothing outside of the kernel */
+	else if (s->process.flags & MS_PROCESS_UNKNOWN)
+		count(MS_COUNT_UNKNOWN);
 	if (sample->head.flags & MS_SAMPLE_KERNEL) {
 		bytes = bpf_get_stack(ctx, sample->words, MAX_KERNEL * 8, 0);
 		if (bytes > 0 && bytes <= MAX_KERNEL * 8) {
@@ -190,7 +195,7 @@ INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (words > RECORD_WORDS)
 		words = RECORD_WORDS;
 	count(MS_COUNT_SAMPLES);
-	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, BPF_RB_NO_WAKEUP))
+	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, urgency(s, sample)))
 		count(MS_COUNT_LOST);
 }
 

@@ -82,19 +82,26 @@ INLINE ms_u32 fingerprint(struct ms_state *s)
 	return (ms_u32)(FRESH(s->print) >> 32);
 }
 
-INLINE ms_u64 seen_key(ms_u32 pid, ms_u64 address, ms_u32 print)
+INLINE ms_u64 seen_key(ms_u32 family, ms_u64 address, ms_u32 print)
 {
-	return (address ^ ((ms_u64)print << 20) ^ ((ms_u64)pid << 44)) | 1;
+	return (address ^ ((ms_u64)print << 20) ^ ((ms_u64)family << 44)) | 1;
+}
+
+/* Without address randomisation two programs have the same code at the same place. */
+INLINE ms_u32 seen_slot(ms_u32 family, ms_u32 print)
+{
+	return (print ^ (family * (ms_u32)PRINT_PRIME)) & (SEEN_SLOTS - 1);
 }
 
 /* Remember a code object that user space has not been told of; codes.bpf.h sends it. */
-INLINE void note_code(struct ms_state *s, ms_u32 pid, ms_u64 address, ms_u32 print)
+INLINE void note_code(struct ms_state *s, ms_u64 address, ms_u32 print)
 {
-	ms_u32 slot = print & (SEEN_SLOTS - 1);
+	ms_u32 family = s->process.family;
+	ms_u32 slot = seen_slot(family, print);
 	ms_u64 *seen = bpf_map_lookup_elem(&ms_seen, &slot);
 	ms_u32 at = s->n_new;
 
-	if (!seen || *seen == seen_key(pid, address, print) || at >= CODES_PER_SAMPLE)
+	if (!seen || *seen == seen_key(family, address, print) || at >= CODES_PER_SAMPLE)
 		return;
 	s->new_code[at & (CODES_PER_SAMPLE - 1)] = address;
 	s->n_new = at + 1;

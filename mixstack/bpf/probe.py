@@ -27,6 +27,12 @@ _PROGRAMS: Final = (
     "learn_markers",
     "find_base",
 )
+# programs by the tracepoint that runs them
+_LIVES: Final = {
+    "sched_process_fork": "on_fork",
+    "sched_process_exec": "on_exec",
+    "sched_process_exit": "on_exit",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,19 @@ class Probe:
         except BaseException:
             self._object.close()
             raise
+
+    def watch_lives(self) -> None:
+        """From now on say when a process that was set forks, becomes another program, or ends.
+
+        A child of it is sampled at once, with its parent's entry, unless that forbids it.
+        """
+        for tracepoint, program in _LIVES.items():
+            self._object.attach_raw_tracepoint(program, tracepoint)
+
+    @property
+    def wake_fd(self) -> int:
+        """A descriptor for epoll, edge-triggered: there are records that should not wait."""
+        return self._object.map_fd("ms_ring")
 
     def start(self, rate_hz: int, event: Event = Event.CPU_CLOCK) -> None:
         """Begin to sample the processes that were set."""

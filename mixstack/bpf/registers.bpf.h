@@ -5,7 +5,7 @@
 
 #include "chain.bpf.h"
 
-enum { PF_EXITING = 4 };                   /* include/linux/sched.h */
+enum { PF_EXITING = 4, PF_KTHREAD = 0x00200000 }; /* include/linux/sched.h */
 enum { SYS_CLONE = 56, SYS_CLONE3 = 435 }; /* arch/x86/entry/syscalls/syscall_64.tbl */
 
 /* The selectors of 64-bit user code (__USER_CS, __USER_DS). */
@@ -42,6 +42,7 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 
 	s->ip = 0;
 	s->exiting = 0;
+	s->kernel_thread = 0;
 	s->in_system_call = 0;
 	s->new_thread = 0;
 	if (!(ctx->regs.ip >> 63)) {
@@ -53,6 +54,7 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 	}
 	sample->head.flags |= MS_SAMPLE_KERNEL;
 	bpf_probe_read_kernel(&s->exiting, 4, task + config->task_flags);
+	s->kernel_thread = s->exiting & PF_KTHREAD;
 	s->exiting &= PF_EXITING;
 	if (bpf_probe_read_kernel(&stack, 8, task + config->task_stack) ||
 	    bpf_probe_read_kernel(&s->regs, sizeof(s->regs), stack + config->user_regs))

@@ -24,6 +24,7 @@ enum {
 	CODES_PER_SAMPLE = 64, /* newly seen; more than that are sent with the next sample */
 
 	SEEN_SLOTS = 65536,
+	WAKE_EVERY_NS = 10000000, /* a CPU does not wake user space more often */
 };
 
 enum ms_program {
@@ -136,7 +137,9 @@ struct ms_state {
 	ms_u32 dirty; /* re-synced or stepped by frame pointer: nothing is learned from here on */
 	ms_u32 low, high; /* bounds of a binary search */
 	ms_u32 walking;   /* not yet at an end */
+	ms_u64 woken_ns;  /* when this CPU last woke user space */
 	ms_u32 exiting;   /* the kernel is ending the thread */
+	ms_u32 kernel_thread; /* there is no user memory */
 	ms_u32 in_system_call;
 	ms_u32 new_thread; /* it returns from the clone that made it */
 	ms_u32 failure;   /* enum ms_native_end: why a frame could not be left */
@@ -159,7 +162,7 @@ struct ms_state {
 };
 
 MAP(ms_configs, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_config, 1, 0);
-MAP(ms_processes, BPF_MAP_TYPE_HASH, ms_u32, struct ms_process, 1024, 0);
+MAP(ms_processes, BPF_MAP_TYPE_HASH, ms_u32, struct ms_process, MS_PROCESSES_MAX, 0);
 MAP(ms_mappings, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_mapping, 1, BPF_F_MMAPABLE);
 MAP(ms_pages, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_page, 1, BPF_F_MMAPABLE);
 MAP(ms_rows, BPF_MAP_TYPE_ARRAY, ms_u32, ms_u64, 1, BPF_F_MMAPABLE);

@@ -57,7 +57,8 @@ class Capture:
 
     mappings: by pid, sorted by time. symbols: by module, sorted by start. source_calls: by module
     and address, outermost first. problem: one sentence on what is missing, None if the file is
-    whole (`complete`). file_size: bytes.
+    whole (`complete`). file_size: bytes. families: by pid, under which pids its code
+    objects stand: its own, and those whose memory it was a copy of.
     """
 
     path: str
@@ -72,6 +73,7 @@ class Capture:
     footer: Footer | None
     problem: str | None
     file_size: int
+    families: dict[int, tuple[int, ...]]
     sample_table: SampleTable = field(repr=False)
 
     @property
@@ -212,6 +214,7 @@ class _Collected:
             footer=self.footers[-1] if self.footers else None,
             problem=_problem(self.damage, bool(self.footers)),
             file_size=size,
+            families=_families(self.processes),
             sample_table=self.samples,
         )
 
@@ -223,6 +226,16 @@ def _grouped(
     for value in values:
         groups[group(value)].append(value)
     return {key: tuple(sorted(members, key=order)) for key, members in groups.items()}
+
+
+def _families(processes: Iterable[Process]) -> dict[int, tuple[int, ...]]:
+    """A process that execs leaves the family that it was forked in: it has several in turn."""
+    found: dict[int, dict[int, None]] = {}
+    for process in processes:
+        found.setdefault(process.pid, {process.pid: None})
+        if process.family is not None:
+            found[process.pid][process.family] = None
+    return {pid: tuple(families) for pid, families in found.items()}
 
 
 def _problem(damage: Damage, ended: bool) -> str | None:

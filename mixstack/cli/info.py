@@ -84,7 +84,8 @@ def to_lines(summary: Summary, quality: Quality) -> list[str]:
         ("lost", lost_text(quality)),
         ("truncated", truncated_text(quality)),
         ("unresolved", unresolved_text(quality)),
-        ("no table", f"{format_count(summary.lost.tables_missing)} modules without unwind table"),
+        ("new process", f"{format_count(summary.lost.process_unknown)} samples of only the leaf"),
+        ("tables", _tables_text(summary)),
     ]
     lines = [f"{label:<12}{text}" for label, text in fields]
     lines += _section("processes", [_process_line(process) for process in summary.processes])
@@ -122,6 +123,15 @@ _REASONS: Final = {
     "read_fault": "the stack could not be read",
     "no_progress": "the rule leads nowhere",
 }
+
+
+def _tables_text(summary: Summary) -> str:
+    from mixstack.cli.terminal import format_count, format_size
+
+    missing = f"{format_count(summary.lost.tables_missing)} modules without unwind table"
+    if summary.table_bytes is None:
+        return missing
+    return f"{format_size(summary.table_bytes)} of kernel memory, {missing}"
 
 
 def _stop_line(stop: StopSummary) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mixstack.capture.reader import Capture
+    from mixstack.merge.profile import Wanted
     from mixstack.model import Profile
 
 
@@ -15,14 +16,15 @@ def load_profile(
     *,
     show_interpreter: bool = False,
     short_names: bool = False,
+    wanted: Wanted | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Profile:
-    """Join and name the samples of `capture`; `progress` hears how many samples are done.
+    """Join and name the samples of `capture` that are wanted, by default all of them.
 
-    short_names: without the arguments of templates.
+    short_names: without the arguments of templates. progress: hears how many samples are done.
     """
     from mixstack.collector import paused_collector
-    from mixstack.merge.profile import build_profile
+    from mixstack.merge.profile import ALL, build_profile
     from mixstack.symbolize.names import Namer
 
     with paused_collector():
@@ -30,6 +32,7 @@ def load_profile(
             capture,
             Namer(capture, short_names=short_names),
             show_interpreter=show_interpreter,
+            wanted=ALL if wanted is None else wanted,
             progress=progress,
         )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   mixstack merge out.data                       write out.speedscope.json
+  mixstack merge --pid 1234 out.data            only what that process did
   mixstack merge -f collapsed -o - out.data | flamegraph.pl > out.svg
 """
 
@@ -43,6 +44,24 @@ _CAPTURE_EXTENSION: Final = ".data"
     help="The format of the profile.",
 )
 @click.option(
+    "--pid", "pids", type=int, multiple=True, metavar="PID", help="Only this process (repeatable)."
+)
+@click.option(
+    "--thread",
+    "tids",
+    type=int,
+    multiple=True,
+    metavar="TID",
+    help="Only this thread (repeatable).",
+)
+@click.option(
+    "--comm",
+    "comms",
+    multiple=True,
+    metavar="NAME",
+    help="Only threads while they have this name (repeatable).",
+)
+@click.option(
     "--show-interpreter",
     is_flag=True,
     help="Show the interpreter's own C frames (_PyEval_EvalFrameDefault and the like) as well.",
@@ -61,6 +80,9 @@ def merge(
     capture: str,
     output: str | None,
     format_: str,
+    pids: tuple[int, ...],
+    tids: tuple[int, ...],
+    comms: tuple[str, ...],
     show_interpreter: bool,
     short_names: bool,
     resymbolize: bool,
@@ -74,11 +96,13 @@ def merge(
     from mixstack.cli.output import STDOUT, open_output
     from mixstack.cli.quality import quality_line
     from mixstack.cli.terminal import StatusLine, escape, format_count, format_share, format_size
+    from mixstack.merge.profile import Wanted
 
     output = default_output(capture, format_) if output is None else output
     if output != STDOUT and _same_file(capture, output):
         raise UsageProblem(f"{output} is the recording itself", "choose another place: -o FILE")
 
+    wanted = Wanted(frozenset(pids), frozenset(tids), frozenset(comms))
     status = StatusLine(sys.stderr)
     problems: list[str] = []
     try:
@@ -101,10 +125,16 @@ def merge(
             loaded,
             show_interpreter=show_interpreter,
             short_names=short_names,
+            wanted=wanted,
             progress=lambda done: status.update(
                 f"merging: {format_share(done, loaded.sample_count)}"
             ),
         )
+        if any(wanted) and not profile.threads:
+            raise UsageProblem(
+                f"no sample of {capture} is of such a process and thread",
+                f"see which there are: mixstack info {shlex.quote(capture)}",
+            )
         status.update("writing")
         with open_output(output) as stream:
             _writer(format_)(profile, stream)

@@ -48,6 +48,7 @@ class LossSummary:
     code_unreadable: int
     tables_missing: int
     throttled: int
+    process_unknown: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Summary:
     unresolved_frames: int
     unnamed_codes: int
     stops: tuple[StopSummary, ...]
+    table_bytes: int | None
 
 
 def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> Summary:
@@ -141,13 +143,18 @@ def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> 
         ),
         fit={fit.value: quality.fits.get(fit, 0) for fit in Fit},
         lost=LossSummary(
-            losses.ring_full, losses.code_unreadable, losses.tables_missing, losses.throttled
+            losses.ring_full,
+            losses.code_unreadable,
+            losses.tables_missing,
+            losses.throttled,
+            losses.process_unknown,
         ),
         truncated_native=quality.native_truncated,
         truncated_python=quality.python_truncated,
         unresolved_frames=quality.unresolved_frames,
         unnamed_codes=quality.unnamed_codes,
         stops=_stops(quality),
+        table_bytes=None if footer is None else footer.table_bytes,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from array import array
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from itertools import compress
+from typing import NamedTuple, Protocol
 
 from mixstack.columns import SampleColumns
 from mixstack.merge.evaluators import Namer
@@ -33,20 +35,61 @@ class Capture(Protocol):
         ...
 
 
+class Wanted(NamedTuple):
+    """Which samples count: those that fit each of these; an empty set is fitted by all.
+
+    comms: names of threads, as the kernel had them at that moment.
+    """
+
+    pids: frozenset[int] = frozenset()
+    tids: frozenset[int] = frozenset()
+    comms: frozenset[str] = frozenset()
+
+    def keeps(self, pid: int, tid: int, comm: str) -> bool:
+        return (
+            (not self.pids or pid in self.pids)
+            and (not self.tids or tid in self.tids)
+            and (not self.comms or comm in self.comms)
+        )
+
+    def among(self, columns: SampleColumns) -> SampleColumns:
+        """The samples of these that count."""
+        names = [name for name, _ in columns.seen]
+        kept = [
+            self.keeps(*columns.thread_ids[thread], names[sight])
+            for thread, sight in zip(columns.threads, columns.sights, strict=True)
+        ]
+
+        def those(column: array[int]) -> array[int]:
+            return array(column.typecode, compress(column, kept))
+
+        return columns._replace(
+            times_ns=those(columns.times_ns),
+            threads=those(columns.threads),
+            sights=those(columns.sights),
+        )
+
+
+ALL = Wanted()
+
+
 def build_profile(
     capture: Capture,
     namer: Namer,
     *,
     show_interpreter: bool,
+    wanted: Wanted = ALL,
     progress: Callable[[int], None] | None = None,
 ) -> Profile:
-    """Join, name and add up all samples; `progress` hears now and then how many are done.
+    """Join, name and add up the samples; `progress` hears now and then how many are done.
 
     A recording without a footer ends one period after its last sample.
     """
     recording, footer = capture.recording, capture.footer
     period_ns = round(_SECOND_NS / recording.rate_hz)
     columns = capture.columns()
+    if wanted is not ALL:
+        columns = wanted.among(columns)
     joiner = Joiner(namer, columns.seen, show_interpreter=show_interpreter)
     lines = Timelines(columns.thread_ids, recording.start_ns, period_ns)
     last_sights: dict[int, int] = {}

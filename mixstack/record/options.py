@@ -20,13 +20,15 @@ MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 9999
 EVENTS: Final = ("cycles", "cpu-clock")
 MAX_BUFFER_MB: Final = 1024
+DEFAULT_TABLE_MEMORY_MB: Final = 512  # torch, numpy and pandas together take 60
+MAX_TABLE_MEMORY_MB: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
     """A recording that can be: one target, a rate in range; raises `UsageProblem` otherwise.
 
-    Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
+    Exactly one of `pid` (attach), `command` (start; not empty) and `everything` names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
     `lines`: look up source lines and inlined calls of native code at the end.
     event: one of EVENTS; None: cycles where there is a PMU, else cpu-clock. buffer_mb: of records
@@ -34,6 +36,8 @@ class RecordOptions:
     user: on whose behalf root records: the command runs as this user, and the output is this
     user's where the user may write; None: as we are. environment: the command's; None: ours.
     sheds_privileges: this process may give up for good what it does not need any more.
+    `children`: record what the target starts as well.
+    `table_memory_mb`: the most that unwind tables may take of the kernel's memory, in 2**20 bytes.
     """
 
     pid: int | None
@@ -47,12 +51,20 @@ class RecordOptions:
     user: User | None = None
     environment: Mapping[str, str] | None = None
     sheds_privileges: bool = False
+    children: bool = True
+    everything: bool = False
+    table_memory_mb: int = DEFAULT_TABLE_MEMORY_MB
 
     def __post_init__(self) -> None:
-        if self.pid is None and not self.command:
+        if self.everything and (self.pid is not None or self.command):
+            raise UsageProblem(
+                "-a records all processes: it takes neither a process nor a command",
+                "leave -a out to record only that one and what it starts",
+            )
+        if self.pid is None and not self.command and not self.everything:
             raise UsageProblem(
                 "there is nothing to record: give a process or a command",
-                "mixstack record -p PID   or   mixstack record -- python app.py",
+                "mixstack record -p PID   or   mixstack record -- python app.py   or   -a for all",
             )
         if self.pid is not None and self.command:
             raise UsageProblem(
@@ -66,6 +78,12 @@ class RecordOptions:
                 f"the rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} samples per second, "
                 f"not {self.rate_hz}",
                 f"leave -r out for {DEFAULT_RATE_HZ} Hz",
+            )
+        if not 1 <= self.table_memory_mb <= MAX_TABLE_MEMORY_MB:
+            raise UsageProblem(
+                f"the tables' memory must be 1 to {MAX_TABLE_MEMORY_MB} MB, "
+                f"not {self.table_memory_mb}",
+                f"leave --table-memory out for {DEFAULT_TABLE_MEMORY_MB} MB",
             )
         if self.duration_s is not None and not (
             math.isfinite(self.duration_s) and self.duration_s > 0

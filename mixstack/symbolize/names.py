@@ -48,6 +48,8 @@ class NamedCapture(Protocol):
     @property
     def processes(self) -> MappingOf[int, Process]: ...
     @property
+    def families(self) -> MappingOf[int, tuple[int, ...]]: ...
+    @property
     def mappings(self) -> MappingOf[int, tuple[MappingSnapshot, ...]]: ...
     @property
     def codes(self) -> MappingOf[tuple[int, CodeKey], Code]: ...
@@ -69,6 +71,7 @@ class Namer:
         self._readable = _short if short_names else demangle
         self._modules = capture.modules
         self._codes = capture.codes
+        self._families = capture.families
         self._symbols = capture.symbols
         self._symbol_starts = {m: [s.start for s in of] for m, of in capture.symbols.items()}
         self._calls = capture.source_calls
@@ -132,7 +135,7 @@ class Namer:
         return seen
 
     def _name_python(self, pid: int, frame: PythonFrame) -> Frame:
-        code = self._codes.get((pid, frame.code))
+        code = self._code(pid, frame.code)
         if code is None:
             return Frame(FrameKind.PYTHON, _UNKNOWN_CODE, resolved=False)
         line = None
@@ -140,13 +143,20 @@ class Namer:
         version = code.version or (None if interpreter is None else interpreter.version)
         if code.linetable is not None and version is not None:
             # One table per code object, however many of its offsets are asked for.
-            table = self._line_tables.get((pid, frame.code))
+            key = code.pid, frame.code
+            table = self._line_tables.get(key)
             if table is None:
-                table = LineTable(code.linetable, code.first_line, version)
-                self._line_tables[pid, frame.code] = table
+                table = self._line_tables[key] = LineTable(code.linetable, code.first_line, version)
             line = table.find(frame.offset)
         # The first instruction of a module is on line 0, as CPython counts: nothing to show.
         return Frame(FrameKind.PYTHON, code.qualname, code.filename, line or None)
+
+    def _code(self, pid: int, key: CodeKey) -> Code | None:
+        for family in self._families.get(pid, (pid,)):
+            code = self._codes.get((family, key))
+            if code is not None:
+                return code
+        return None
 
     # --- native -------------------------------------------------------------------------------
 

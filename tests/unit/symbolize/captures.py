@@ -39,6 +39,7 @@ class FakeCapture:
     symbols: dict[int, tuple[Symbol, ...]] = field(default_factory=dict)
     kernel_symbols: tuple[KernelSymbol, ...] = ()
     source_calls: dict[tuple[int, int], tuple[SourceCall, ...]] = field(default_factory=dict)
+    families: dict[int, tuple[int, ...]] = field(default_factory=dict)
     recorded: list[Sample] = field(default_factory=list)
 
     def samples(self) -> Iterator[Sample]:
