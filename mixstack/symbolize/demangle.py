@@ -1,4 +1,4 @@
-"""C++ (Itanium) and Rust (legacy and v0) names as their authors wrote them.
+"""C++ (Itanium), Rust (legacy and v0) and Cython names as their authors wrote them.
 
 The demangler is the PyPI package `pydemumble`: LLVM's, in a 0.2 MB wheel without dependencies that
 imports in 2-5 ms and takes 6 us a name. Compared with GNU c++filt over 20,000 C++ names of
@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+
+from mixstack.symbolize.cython import cython_name
 
 # The demangler recurses with a name's nesting: this many characters fit any thread's stack.
 _LONGEST = 1 << 14
@@ -43,8 +45,10 @@ def demangle(name: str) -> str:
     A compiler's copy keeps its mark, as c++filt shows it: `f(int) [clone .cold]`. A symbol version
     stays behind the name: `f(int)@@LIB_1.0`.
     """
-    if not _MANGLED.match(name) or len(name) > _LONGEST:
+    if len(name) > _LONGEST:
         return name
+    if not _MANGLED.match(name):
+        return cython_name(name) or name
     mangled, at, version = name.partition("@")
     try:
         readable = _demangler()(mangled)

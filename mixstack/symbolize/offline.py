@@ -47,7 +47,7 @@ def look_up(capture: SampledCapture, listener: Listener, *, anew: bool = False) 
     """
     symbols = {module: list(known) for module, known in capture.symbols.items()}
     calls = dict(capture.source_calls)
-    sampled = _sampled(capture)
+    sampled = sampled_addresses(capture)
     lines = SourceLines(listener.warn)
     total, done = sum(map(len, sampled.values())), 0
     for module_id, vaddrs in sorted(sampled.items()):
@@ -70,7 +70,7 @@ def look_up(capture: SampledCapture, listener: Listener, *, anew: bool = False) 
     return Names({m: tuple(of) for m, of in symbols.items() if of}, calls)
 
 
-def _sampled(capture: SampledCapture) -> dict[int, set[int]]:
+def sampled_addresses(capture: SampledCapture) -> dict[int, set[int]]:
     """The addresses that occurred, by module, as the files count them."""
     spaces = AddressSpaces(capture.mappings)
     seen: set[tuple[int, int, int]] = set()

@@ -1,4 +1,4 @@
-"""Which unit covers an address, where the units do not say it themselves (DWARF 5, 6.1.2)."""
+"""Which unit covers an address, without a look at the units (DWARF 5, 6.1.2)."""
 
 from __future__ import annotations
 

@@ -102,27 +102,30 @@ class DebugInfo:
         self.problem = self.problem or str(error)
 
     def _ranges(self) -> Iterator[tuple[int, int, int]]:
-        """(start, end, unit) of the code that units cover."""
-        vague: set[int] = set()  # in DWARF 2, a unit cannot say that it is in several pieces
-        for start in self._file.starts:
-            try:
-                # Not by way of those that are kept: this is the one time that all are read.
-                unit = read_unit(self._file.sections, start)
-                if unit is None:
-                    continue
-                ranges = unit.ranges_of(unit.root)
-            except BadDwarf as e:
-                self._note(e)
-                continue
-            if Attribute.RANGES not in unit.root:
-                vague.add(start)
-            yield from ((low, high, start) for low, high in ranges)
+        """(start, end, unit) of the code that units cover.
+
+        Where `.debug_aranges` tells it of a unit, the unit itself is not looked at: to read the
+        first entry of each takes a second in a file of thousands. (In DWARF 2 a unit could not
+        even say that it is in several pieces.)
+        """
+        starts, told = frozenset(self._file.starts), set[int]()
         try:
             for low, high, start in address_ranges(self._file.sections.aranges):
-                if start in vague:
+                if start in starts:
+                    told.add(start)
                     yield low, high, start
         except BadDwarf as e:
             self._note(e)
+        for start in self._file.starts:
+            if start in told:
+                continue
+            try:
+                # Not by way of those that are kept: this is the one time that all are read.
+                unit = read_unit(self._file.sections, start)
+                if unit is not None:
+                    yield from ((low, high, start) for low, high in unit.ranges_of(unit.root))
+            except BadDwarf as e:
+                self._note(e)
 
     def _decode(self, start: int) -> tuple[LineProgram | None, UnitFunctions | None]:
         """A unit's lines and functions; None for what cannot be understood."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from mixstack.symbolize.dwarf.codes import Attribute, Form
+from mixstack.symbolize.dwarf.codes import Attribute, Form, Tag
 from mixstack.symbolize.dwarf.sections import BadDwarf
 
 _LEB_MAX: Final = 10  # bytes of a 64-bit number
@@ -49,6 +50,8 @@ class Abbreviation(NamedTuple):
     neighbours that are bytes, one is made.
     sibling: the same, to its DW_AT_sibling, if that has four bytes, else None.
     located: it says where its code is.
+    record: all values at once, where each has 0, 1, 2, 4 or 8 bytes, else None; in `places` stands
+    (attribute, form, index in the record or None, value of an implicit constant).
     """
 
     tag: int
@@ -57,6 +60,8 @@ class Abbreviation(NamedTuple):
     steps: tuple[int, ...]
     sibling: tuple[int, ...] | None
     located: bool
+    record: struct.Struct | None
+    places: tuple[tuple[int, int, int | None, int], ...]
 
 
 def uleb(data: memoryview, at: int) -> tuple[int, int]:
@@ -116,26 +121,40 @@ def initial_length(data: memoryview, at: int) -> tuple[int, int, int]:
 
 
 def skip(data: memoryview, at: int, steps: tuple[int, ...], shape: Shape) -> int:
-    """The offset behind parts of an entry. Raises BadDwarf."""
-    for step in steps:
-        if step >= 0:
-            at += step
-        elif step == LEB:
-            at = uleb(data, at)[1]
-        elif step == BLOCK:
-            size, at = uleb(data, at)
-            at += size
-        elif step == TEXT:
-            at = text(data, at)[1]
-        elif step == INDIRECT:
-            form, at = uleb(data, at)
-            if form in (Form.INDIRECT, Form.IMPLICIT_CONST):
-                raise BadDwarf(f"a form at {at} refers to itself")
-            at = skip(data, at, (step_of(form, shape),), shape)
-        else:
-            width = {BLOCK1: 1, BLOCK2: 2, BLOCK4: 4}[step]
-            at += width + fixed(data, at, width)
+    """The offset behind parts of an entry. Raises BadDwarf.
+
+    Most of a unit is skipped, so numbers of one byte, as nearly all are, are read in place.
+    """
+    try:
+        for step in steps:
+            if step >= 0:
+                at += step
+            elif step == LEB:
+                at = at + 1 if data[at] < 0x80 else uleb(data, at)[1]
+            elif step == BLOCK:
+                size = data[at]
+                if size < 0x80:
+                    at += 1 + size
+                else:
+                    size, at = uleb(data, at)
+                    at += size
+            else:
+                at = _skip_rare(data, at, step, shape)
+    except IndexError:
+        raise BadDwarf(f"the data breaks off at {at}") from None
     return at
+
+
+def _skip_rare(data: memoryview, at: int, step: int, shape: Shape) -> int:
+    if step == TEXT:
+        return text(data, at)[1]
+    if step == INDIRECT:
+        form, at = uleb(data, at)
+        if form in (Form.INDIRECT, Form.IMPLICIT_CONST):
+            raise BadDwarf(f"a form at {at} refers to itself")
+        return skip(data, at, (step_of(form, shape),), shape)
+    width = {BLOCK1: 1, BLOCK2: 2, BLOCK4: 4}[step]
+    return at + width + fixed(data, at, width)
 
 
 def step_of(form: int, shape: Shape) -> int:
@@ -164,6 +183,8 @@ class Abbreviations:
         self._at: int | None = at
         self._shape = shape
         self.known: dict[int, Abbreviation] = {}
+        # Of those that stand alone, have one size, and are no function or call: their bytes.
+        self.leaves: dict[int, int] = {}
 
     def find(self, code: int) -> Abbreviation:
         """The abbreviation of a code. Raises BadDwarf where there is none."""
@@ -188,6 +209,10 @@ class Abbreviations:
         # The last constant may be 0, and the end one byte further on.
         abbreviation, length = _abbreviation(piece[: end + 3], self._shape)
         self.known.setdefault(code, abbreviation)
+        steps = abbreviation.steps or (0,)
+        plain = abbreviation.tag not in (Tag.SUBPROGRAM, Tag.INLINED_SUBROUTINE)
+        if plain and not abbreviation.children and len(steps) == 1 and steps[0] >= 0:
+            self.leaves.setdefault(code, steps[0])
         self._at = at + length
 
 
@@ -224,4 +249,30 @@ def _abbreviation(raw: bytes, shape: Shape) -> tuple[Abbreviation, int]:
         else:
             steps.append(step)
     located = any(attribute in LOCATION for attribute, *_ in attributes)
-    return Abbreviation(tag, children, tuple(attributes), tuple(steps), sibling, located), at
+    record, places = _record(attributes)
+    return (
+        Abbreviation(
+            tag, children, tuple(attributes), tuple(steps), sibling, located, record, places
+        ),
+        at,
+    )
+
+
+_CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
+def _record(
+    attributes: list[tuple[int, int, int, int]],
+) -> tuple[struct.Struct | None, tuple[tuple[int, int, int | None, int], ...]]:
+    """`record` and `places` of an abbreviation with these attributes."""
+    layout = "<"
+    places: list[tuple[int, int, int | None, int]] = []
+    for attribute, form, implicit, step in attributes:
+        if step == 0:
+            places.append((attribute, form, None, implicit))
+        elif step in _CODES:
+            places.append((attribute, form, len(layout) - 1, 0))
+            layout += _CODES[step]
+        else:
+            return None, ()
+    return struct.Struct(layout), tuple(places)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from mixstack.symbolize.dwarf.codes import Attribute, Tag
-from mixstack.symbolize.dwarf.encoding import LOCATION, skip, uleb
+from mixstack.symbolize.dwarf.encoding import LOCATION, Abbreviation, skip, uleb
 from mixstack.symbolize.dwarf.intervals import Intervals
 from mixstack.symbolize.dwarf.sections import BadDwarf
-from mixstack.symbolize.dwarf.units import Reference, Unit
+from mixstack.symbolize.dwarf.units import Reference, Unit, Value
 
 _MOST_INLINED: Final = 1 << 18  # calls in one function
 _DEEPEST: Final = 512
+_DEEPEST_UNLOCATED: Final = 64
 
 _OF_CALL: Final = LOCATION | {
     Attribute.ABSTRACT_ORIGIN,
@@ -20,14 +22,114 @@ _OF_CALL: Final = LOCATION | {
 }
 
 
+_NOWHERE: Final = Intervals(())
+
+
 class InlinedCall(NamedTuple):
-    """A call that was inlined. `origin`: the entry of what is called. `outer`: the index of the
-    call that it was inlined into, or None. `file`: by its number in the unit's line program."""
+    """A call that was inlined. `origin`: the entry of what is called. `file`: by its number in the
+    unit's line program."""
 
     origin: Reference | None
-    outer: int | None
     file: int
     line: int | None
+
+
+class _Calls:
+    """The calls that were inlined right into a function or a call, and what was into them.
+
+    at: where the entries inside of it begin, as long as they were not read. Their attributes are
+    read when an address in it is asked for: most of the calls in a large function never are.
+    """
+
+    __slots__ = ("_at", "_entries", "_found", "_unit", "_where")
+
+    def __init__(self, unit: Unit, at: int | None) -> None:
+        self._unit = unit
+        self._at = at
+        self._entries: list[tuple[Abbreviation, int, _Calls]] = []
+        self._where: Intervals | None = None
+        self._found: list[tuple[dict[int, Value], _Calls]] = []
+
+    def find(self, vaddr: int) -> tuple[InlinedCall, _Calls] | None:
+        """The call that covers an address, and the calls in it. Raises BadDwarf."""
+        index = self._located(0).find(vaddr)
+        if index is None:
+            return None
+        values, inner = self._found[index]
+        origin = values.get(Attribute.ABSTRACT_ORIGIN)
+        file, line = values.get(Attribute.CALL_FILE), values.get(Attribute.CALL_LINE)
+        call = InlinedCall(
+            origin if isinstance(origin, Reference) else None,
+            file if isinstance(file, int) else 0,
+            line if isinstance(line, int) and line > 0 else None,
+        )
+        return call, inner
+
+    def _located(self, depth: int) -> Intervals:
+        """The ranges of the calls, by their numbers in `_found`."""
+        if self._where is not None:
+            return self._where
+        self._where = _NOWHERE  # what is broken is not tried again
+        if depth > _DEEPEST_UNLOCATED:
+            raise BadDwarf("calls that do not say where they are, too deep to be meant")
+        if self._at is not None:
+            self._read(self._at)
+        ranges: list[tuple[int, int, int]] = []
+        unit, found = self._unit, self._found
+        for abbreviation, at, calls in self._entries:
+            values, _ = unit.attributes(abbreviation, at, _OF_CALL)
+            spans: Collection[tuple[int, int]] = unit.ranges_of(values)
+            if not spans:
+                # In DWARF 2 a call in several pieces cannot say so; what is in it can.
+                spans = list(calls._located(depth + 1).pieces())
+            ranges += [(low, high, len(found)) for low, high in spans]
+            found.append((values, calls))
+        self._entries = []
+        self._where = Intervals(ranges)
+        return self._where
+
+    def _read(self, at: int) -> None:
+        """Go through the entries from there to the end of this; where calls say their sibling,
+        what is in them is left for later."""
+        unit = self._unit
+        info, end = unit.sections.info, unit.end
+        known, find = unit.abbreviations.known, unit.abbreviations.find
+        leaves = unit.abbreviations.leaves
+        open_calls: list[_Calls] = [self]  # of the entries that are open, the calls they are in
+        count = 0
+        while open_calls and at < end:
+            code = info[at]
+            at += 1
+            if code >= 0x80:
+                code, at = uleb(info, at - 1)
+            size = leaves.get(code)
+            if size is not None:
+                at += size
+                continue
+            if not code:
+                open_calls.pop()
+                continue
+            abbreviation = known.get(code) or find(code)
+            tag, children, _, steps, sibling, *_ = abbreviation
+            first = at
+            simple = len(steps) == 1 and steps[0] >= 0
+            at = at + steps[0] if simple else skip(info, at, steps, unit.shape)
+            inside = open_calls[-1]
+            if tag == Tag.INLINED_SUBROUTINE:
+                calls = _Calls(unit, at if children and sibling is not None else None)
+                inside._entries.append((abbreviation, first, calls))
+                count += 1
+                if children and sibling is not None:
+                    target = unit.sibling(first, sibling)
+                    if at < target <= end:
+                        at = target
+                        continue
+                    calls._at = None
+                inside = calls
+            if children:
+                open_calls.append(inside)
+            if count > _MOST_INLINED or len(open_calls) > _DEEPEST:
+                raise BadDwarf("a function has more inlined calls than can be meant")
 
 
 class Function:
@@ -37,67 +139,30 @@ class Function:
     def __init__(self, unit: Unit, at: int) -> None:
         self.entry = Reference(at, False)
         self._unit = unit
-        self._calls: list[InlinedCall] | None = None
-        self._where = Intervals(())
+        self._calls: _Calls | None = None
 
     def inlined_at(self, vaddr: int) -> list[InlinedCall]:
         """The inlined calls that an address lies in, outermost first. Raises BadDwarf."""
         if self._calls is None:
-            self._calls = []
-            self._read()
-        index = self._where.find(vaddr)
+            self._calls = _Calls(self._unit, None)
+            self._calls = self._of_entry()
         out: list[InlinedCall] = []
-        while index is not None:
-            call = self._calls[index]
+        found = self._calls.find(vaddr)
+        while found is not None:
+            call, inner = found
             out.append(call)
-            index = call.outer
-        return out[::-1]
+            if len(out) > _DEEPEST:
+                raise BadDwarf("calls are inlined deeper than can be meant")
+            found = inner.find(vaddr)
+        return out
 
-    def _read(self) -> None:
-        unit, calls = self._unit, self._calls
-        assert calls is not None
+    def _of_entry(self) -> _Calls:
+        unit = self._unit
         info = unit.sections.info
-        ranges: list[tuple[int, int, int]] = []
         code, at = uleb(info, self.entry.offset)
         function = unit.abbreviations.find(code)
         at = skip(info, at, function.steps, unit.shape)
-        if not function.children:
-            return
-        known, find = unit.abbreviations.known, unit.abbreviations.find
-        outer: list[int | None] = [None]  # of the entries that are open
-        while outer and at < unit.end:
-            code = info[at]
-            if not code:
-                outer.pop()
-                at += 1
-                continue
-            code, at = (code, at + 1) if code < 0x80 else uleb(info, at)
-            abbreviation = known.get(code) or find(code)
-            inside = outer[-1]
-            if abbreviation.tag == Tag.INLINED_SUBROUTINE:
-                values, at = unit.attributes(abbreviation, at, _OF_CALL)
-                index = len(calls)
-                ranges += [(start, end, index) for start, end in unit.ranges_of(values)]
-                origin = values.get(Attribute.ABSTRACT_ORIGIN)
-                file, line = values.get(Attribute.CALL_FILE), values.get(Attribute.CALL_LINE)
-                calls.append(
-                    InlinedCall(
-                        origin if isinstance(origin, Reference) else None,
-                        inside,
-                        file if isinstance(file, int) else 0,
-                        line if isinstance(line, int) and line > 0 else None,
-                    )
-                )
-                inside = index
-            else:
-                steps = abbreviation.steps
-                simple = len(steps) == 1 and steps[0] >= 0
-                at = at + steps[0] if simple else skip(info, at, steps, unit.shape)
-            if abbreviation.children:
-                outer.append(inside)
-            if len(calls) > _MOST_INLINED or len(outer) > _DEEPEST:
-                raise BadDwarf("a function has more inlined calls than can be meant")
-        self._where = Intervals(ranges)
+        return _Calls(unit, at if function.children else None)
 
 
 class UnitFunctions:
@@ -134,18 +199,24 @@ class UnitFunctions:
         """
         unit = self._unit
         info, known, find = unit.sections.info, unit.abbreviations.known, unit.abbreviations.find
+        leaves = unit.abbreviations.leaves
         found: list[tuple[int, int, int]] = []
         at, end = unit.first_child, unit.end
         depth = 1 if unit.children else 0
         while depth and at < end:
             entry, code = at, info[at]
+            at += 1
+            if code >= 0x80:
+                code, at = uleb(info, entry)
+            size = leaves.get(code)
+            if size is not None:
+                at += size
+                continue
             if not code:
                 depth -= 1
-                at += 1
                 continue
-            code, at = (code, at + 1) if code < 0x80 else uleb(info, at)
             abbreviation = known.get(code) or find(code)
-            tag, children, _, steps, sibling, located = abbreviation
+            tag, children, _, steps, sibling, located, *_ = abbreviation
             if located and tag == Tag.SUBPROGRAM:
                 values, _ = unit.attributes(abbreviation, at, LOCATION)
                 found += [
@@ -155,9 +226,8 @@ class UnitFunctions:
                 ]
             if children:
                 if sibling is not None and not thorough and tag != Tag.NAMESPACE:
-                    where = skip(info, at, sibling, unit.shape)
-                    target = unit.start + int.from_bytes(info[where : where + 4], "little")
-                    if where < target <= end:
+                    target = unit.sibling(at, sibling)
+                    if at < target <= end:
                         at = target
                         continue
                 depth += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Final
 
@@ -47,6 +47,10 @@ class Intervals:
         self._starts.append(start)
         self._ends.append(end)
         self._values.append(value)
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """The disjoint pieces, without their values."""
+        return zip(self._starts, self._ends, strict=True)
 
     def find(self, address: int) -> int | None:
         """The value of the range that covers an address, or None."""

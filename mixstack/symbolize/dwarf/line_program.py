@@ -111,6 +111,8 @@ class LineProgram:
                 more, lines_on = advances[code - base]
                 address += more
                 line += lines_on
+            elif code == _COPY:
+                pass
             elif code == _SET_COLUMN:
                 at = at + 1 if at < size and program[at] < 0x80 else uleb(view, at)[1]
                 continue
@@ -124,6 +126,9 @@ class LineProgram:
                 else:
                     more, at = sleb(view, at)
                     line += more
+                continue
+            elif code == _SET_FILE:
+                file, at = uleb(view, at)
                 continue
             elif code == 0:
                 length, at = uleb(view, at)
@@ -143,9 +148,6 @@ class LineProgram:
                     row_file = row_line = -1
                 at += length
                 continue
-            elif code == _SET_FILE:
-                file, at = uleb(view, at)
-                continue
             elif code == _ADVANCE_PC:
                 more, at = uleb(view, at)
                 address += more * unit
@@ -157,7 +159,7 @@ class LineProgram:
                 address += fixed(view, at, 2)
                 at += 2
                 continue
-            elif code != _COPY:
+            else:
                 for _ in range(header.operands[code]):
                     at = uleb(view, at)[1]
                 continue

@@ -5,6 +5,7 @@ DWARF 5, 7.5.1 (headers), 7.5.5 (values), 2.17.3 and 7.25 (ranges of addresses).
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -31,12 +32,22 @@ _LAST_ADDRESS: Final = (1 << 64) - 1
 _DW_RLE_END, _DW_RLE_BASE_ADDRESSX, _DW_RLE_STARTX_ENDX, _DW_RLE_STARTX_LENGTH = 0, 1, 2, 3
 _DW_RLE_OFFSET_PAIR, _DW_RLE_BASE_ADDRESS, _DW_RLE_START_END, _DW_RLE_START_LENGTH = 4, 5, 6, 7
 
-_REFERENCE_SIZES: Final = {Form.REF1: 1, Form.REF2: 2, Form.REF4: 4, Form.REF8: 8}
-_DATA_SIZES: Final = {
-    Form.DATA1: 1, Form.DATA2: 2, Form.DATA4: 4, Form.DATA8: 8, Form.FLAG: 1,
-}  # fmt: skip
-_STRING_INDEX_SIZES: Final = {Form.STRX1: 1, Form.STRX2: 2, Form.STRX3: 3, Form.STRX4: 4}
-_ADDRESS_INDEX_SIZES: Final = {Form.ADDRX1: 1, Form.ADDRX2: 2, Form.ADDRX3: 3, Form.ADDRX4: 4}
+_PLAIN: Final = frozenset(
+    (
+        Form.DATA1,
+        Form.DATA2,
+        Form.DATA4,
+        Form.DATA8,
+        Form.FLAG,
+        Form.FLAG_PRESENT,
+        Form.IMPLICIT_CONST,
+        Form.SEC_OFFSET,
+    )
+)
+_REFERENCES: Final = frozenset((Form.REF1, Form.REF2, Form.REF4, Form.REF8))
+_SHARED_REFERENCES: Final = frozenset((Form.GNU_REF_ALT, Form.REF_SUP4, Form.REF_SUP8))
+_STRING_INDICES: Final = frozenset((Form.STRX1, Form.STRX2, Form.STRX3, Form.STRX4))
+_ADDRESS_INDICES: Final = frozenset((Form.ADDRX1, Form.ADDRX2, Form.ADDRX3, Form.ADDRX4))
 
 
 class Reference(NamedTuple):
@@ -108,62 +119,74 @@ class Unit:
             self.base = low.value
         return root
 
+    def sibling(self, at: int, steps: tuple[int, ...]) -> int:
+        """What DW_AT_sibling of an entry says, which lies so many `steps` behind its code."""
+        where = skip(self.sections.info, at, steps, self.shape)
+        return self.start + int.from_bytes(self.sections.info[where : where + 4], "little")
+
     def attributes(
         self, abbreviation: Abbreviation, at: int, wanted: frozenset[int]
     ) -> tuple[dict[int, Value], int]:
         """The wanted attributes of an entry whose values begin at `at`, and the offset behind."""
         info, shape = self.sections.info, self.shape
         out: dict[int, Value] = {}
+        record = abbreviation.record
+        if record is not None:
+            try:
+                raw = record.unpack_from(info, at)
+            except struct.error:
+                raise BadDwarf(f"the data breaks off at {at}") from None
+            for attribute, form, index, implicit in abbreviation.places:
+                if attribute in wanted:
+                    known = self._empty(form, implicit) if index is None else raw[index]
+                    out[attribute] = known if form in _PLAIN else self._converted(form, known)
+            return out, at + record.size
         for attribute, form, implicit, step in abbreviation.attributes:
             if attribute in wanted:
-                out[attribute], at = self._value(form, implicit, at)
+                out[attribute], at = self._value(form, implicit, step, at)
             else:
                 at = at + step if step >= 0 else skip(info, at, (step,), shape)
         return out, at
 
-    def _value(self, form: int, implicit: int, at: int) -> tuple[Value, int]:
-        info, shape = self.sections.info, self.shape
-        if form == Form.ADDR:
-            return Address(fixed(info, at, 8)), at + 8
-        if form in _DATA_SIZES:
-            size = _DATA_SIZES[form]
-            return fixed(info, at, size), at + size
-        if form in _REFERENCE_SIZES:
-            size = _REFERENCE_SIZES[form]
-            return Reference(self.start + fixed(info, at, size), False), at + size
-        size = shape.offset_size
-        if form == Form.STRP:
-            return string_at(self.sections.str, fixed(info, at, size)), at + size
-        if form == Form.LINE_STRP:
-            return string_at(self.sections.line_str, fixed(info, at, size)), at + size
-        if form == Form.SEC_OFFSET:
-            return fixed(info, at, size), at + size
-        if form in (Form.STRP_SUP, Form.GNU_STRP_ALT):
-            return SharedText(fixed(info, at, size)), at + size
-        if form == Form.GNU_REF_ALT:
-            return Reference(fixed(info, at, size), True), at + size
-        if form == Form.REF_ADDR:
-            width = 8 if shape.version <= 2 else size
-            return Reference(fixed(info, at, width), False), at + width
-        if form == Form.IMPLICIT_CONST:
-            return implicit, at
-        if form == Form.FLAG_PRESENT:
-            return 1, at
+    def _value(self, form: int, implicit: int, step: int, at: int) -> tuple[Value, int]:
+        if step == 0:
+            return self._empty(form, implicit), at
+        if step > 0:
+            return self._converted(form, fixed(self.sections.info, at, step)), at + step
         if form == Form.STRING:
-            return text(info, at)
-        if form in _STRING_INDEX_SIZES:
-            size = _STRING_INDEX_SIZES[form]
-            return self._string_by_index(fixed(info, at, size)), at + size
-        if form in _ADDRESS_INDEX_SIZES:
-            size = _ADDRESS_INDEX_SIZES[form]
-            return Address(self._address_by_index(fixed(info, at, size))), at + size
-        if form == Form.REF_SUP4:
-            return Reference(fixed(info, at, 4), True), at + 4
-        if form == Form.REF_SUP8:
-            return Reference(fixed(info, at, 8), True), at + 8
+            return text(self.sections.info, at)
         if form == Form.SDATA:
-            return sleb(info, at)
+            return sleb(self.sections.info, at)
         return self._leb_value(form, at)
+
+    @staticmethod
+    def _empty(form: int, implicit: int) -> int:
+        """The value of a form that has no bytes in the entry."""
+        return 1 if form == Form.FLAG_PRESENT else implicit
+
+    def _converted(self, form: int, raw: int) -> Value:
+        """What the number means that a form of a fixed size holds; None if nobody asks for it."""
+        if form in _PLAIN:
+            return raw
+        if form == Form.ADDR:
+            return Address(raw)
+        if form in _REFERENCES:
+            return Reference(self.start + raw, False)
+        if form == Form.STRP:
+            return string_at(self.sections.str, raw)
+        if form == Form.LINE_STRP:
+            return string_at(self.sections.line_str, raw)
+        if form == Form.REF_ADDR:
+            return Reference(raw, False)
+        if form in _SHARED_REFERENCES:
+            return Reference(raw, True)
+        if form in (Form.STRP_SUP, Form.GNU_STRP_ALT):
+            return SharedText(raw)
+        if form in _STRING_INDICES:
+            return self._string_by_index(raw)
+        if form in _ADDRESS_INDICES:
+            return Address(self._address_by_index(raw))
+        return None
 
     def _leb_value(self, form: int, at: int) -> tuple[Value, int]:
         info = self.sections.info
@@ -181,7 +204,7 @@ class Unit:
         if form == Form.INDIRECT:
             if number in (Form.INDIRECT, Form.IMPLICIT_CONST):
                 raise BadDwarf(f"a form at {at} refers to itself")
-            return self._value(number, 0, end)
+            return self._value(number, 0, step_of(number, self.shape), end)
         return Address(self._address_by_index(number)), end
 
     def _string_by_index(self, index: int) -> str | None:
