@@ -387,4 +387,6 @@ int send_codes(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
+#ifndef MS_BCC /* which has one of its own */
 char ms_license[] SEC("license") = "Dual MIT/GPL";
+#endif

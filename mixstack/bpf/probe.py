@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 from dataclasses import dataclass
 from typing import Final
 
 from mixstack.bpf import wire
-from mixstack.bpf.kernel_types import kernel_config
-from mixstack.bpf.libbpf import BpfObject, Libbpf
+from mixstack.bpf.loader import open_probe
 from mixstack.bpf.perf import Event, SamplingClock, possible_cpus
 from mixstack.bpf.ring import Drained, Ring
-from mixstack.errors import NoProbe
 
-_OBJECT: Final = os.path.join(os.path.dirname(__file__), "mixstack.bpf.o")
 # enum ms_program
 _PROGRAMS: Final = (
     "find_thread",
@@ -51,22 +47,16 @@ class Sizes:
 class Probe:
     """The probe in the kernel. `mappings`, `pages`, `rows`: the tables' memory, writable, in bytes.
 
-    Raises NoProbe, NoLibbpf, NoKernelTypes, MissingPrivilege, ProbeRejected.
+    loader: "auto", "libbpf" or "bcc". Raises NoProbe, NoLibbpf, NoBcc, NoKernelTypes,
+    MissingPrivilege, ProbeRejected.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
-        try:
-            with open(_OBJECT, "rb") as f:
-                image = f.read()
-        except OSError as e:
-            raise NoProbe("this installation of mixstack has no compiled probe") from e
-        library = Libbpf()
-        config = kernel_config(library)
+    def __init__(self, sizes: Sizes, loader: str = "auto") -> None:
+        self._object, config = open_probe(loader)
         self._cpus = possible_cpus()
         self._clock: SamplingClock | None = None
         self._throttled = 0
         self._memories: list[mmap.mmap] = []
-        self._object = BpfObject(library, image)
         try:
             self._object.set_entries("ms_mappings", sizes.mappings)
             self._object.set_entries("ms_pages", sizes.pages)

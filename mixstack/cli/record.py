@@ -14,6 +14,7 @@ from mixstack.record.options import (
     DEFAULT_OUTPUT,
     DEFAULT_RATE_HZ,
     EVENTS,
+    LOADERS,
     MAX_RATE_HZ,
     MIN_RATE_HZ,
     STDOUT,
@@ -78,6 +79,14 @@ Examples:
     help="Memory for samples that wait to be written.  [default: by rate and CPUs]",
 )
 @click.option(
+    "--loader",
+    type=click.Choice(LOADERS),
+    default=LOADERS[0],
+    show_default=True,
+    envvar="MIXSTACK_LOADER",
+    help="What loads the probe; auto is libbpf where the kernel has BTF, else bcc.",
+)
+@click.option(
     "--as-root",
     is_flag=True,
     help="Under sudo: run CMD and write FILE as root, not as the user who called sudo.",
@@ -90,6 +99,7 @@ def record(
     rate: int,
     event: str | None,
     buffer: int | None,
+    loader: str,
     as_root: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -112,6 +122,7 @@ def record(
         rate,
         event=event,
         buffer_mb=buffer,
+        loader=loader,
         user=user,
         environment=environment_of(user, os.environ) if user is not None else None,
         sheds_privileges=True,

@@ -28,6 +28,7 @@ from mixstack.record.session import record as record_session
 from mixstack.symbolize.names import Namer
 
 MIXSTACK = (sys.executable, "-c", "from mixstack.cli.main import entry; entry()")
+LOADER = os.environ.get("MIXSTACK_LOADER", "auto")  # the command reads it by itself
 LONGEST_LIFE_S = 120  # a target outlives even a killed test run by no more than this
 
 
@@ -111,7 +112,7 @@ def record(pid: int, output: Path, *, seconds: float = 0.5, rate_hz: int = 4999)
 
     What the command adds to it is the subject of test_endings.
     """
-    options = RecordOptions(pid, (), str(output), seconds, rate_hz)
+    options = RecordOptions(pid, (), str(output), seconds, rate_hz, loader=LOADER)
     done = record_session(options, lambda _progress: None)
     if done.footer.reason == "interrupted":
         raise KeyboardInterrupt  # it was meant for the tests

@@ -23,6 +23,7 @@ from mixstack.privileges.capabilities import effective_capabilities, missing_cap
 
 SIZES = Sizes(mappings=64, pages=1 << 12, rows=1 << 12, ring_bytes=1 << 20)
 RATE_HZ = 499
+LOADER = os.environ.get("MIXSTACK_LOADER", "auto")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def _permitted() -> None:
 @pytest.fixture
 def probe() -> Iterator[Probe]:
     _permitted()
-    loaded = Probe(SIZES)
+    loaded = Probe(SIZES, LOADER)
     yield loaded
     loaded.close()
 
@@ -126,7 +127,7 @@ def test_only_processes_that_are_set_are_sampled(
 @pytest.mark.live
 def test_a_full_ring_is_counted(busy: subprocess.Popen[bytes]) -> None:
     _permitted()
-    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096))
+    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096), LOADER)
     try:
         probe.set_process(busy.pid, wire.ProcessEntry())
         probe.start(4999)
@@ -177,7 +178,7 @@ def test_stopped_and_started_again(probe: Probe, busy: subprocess.Popen[bytes]) 
 def test_close_leaves_no_descriptor() -> None:
     _permitted()
     before = set(os.listdir("/proc/self/fd"))
-    probe = Probe(SIZES)
+    probe = Probe(SIZES, LOADER)
     probe.start(RATE_HZ)
     assert set(os.listdir("/proc/self/fd")) - before
     probe.close()
