@@ -93,6 +93,7 @@ class BpfObject:
         self._library = library
         self._image = image  # libbpf reads from it until the object is loaded
         self._links: list[int] = []
+        self._more: list[BpfObject] = []
         self._object = library.bpf_object__open_mem(image, len(image), None)
         if not self._object:
             raise ProbeRejected(f"libbpf cannot read the probe: {_errno_text()}")
@@ -102,21 +103,11 @@ class BpfObject:
         if self._library.bpf_map__set_max_entries(self._map(map_name), entries):
             raise ProbeRejected(f"map {map_name} cannot have {entries} elements: {_errno_text()}")
 
-    def choose_programs(self, names: Collection[str]) -> None:
-        """Load only these programs: the kernel verifies each, which takes a while."""
+    def load(self, programs: Collection[str]) -> None:
+        """Create the maps and verify these programs. Raises MissingPrivilege, ProbeRejected."""
         for program in self._each(self._library.bpf_object__next_program):
-            wanted = self._library.bpf_program__name(program).decode() in names
+            wanted = self._library.bpf_program__name(program).decode() in programs
             self._library.bpf_program__set_autoload(program, wanted)
-
-    def share_maps(self, other: BpfObject) -> None:
-        """Use the maps of another object of the same image, which is loaded."""
-        for each in self._each(self._library.bpf_object__next_map):
-            name = self._library.bpf_map__name(each).decode()
-            if self._library.bpf_map__reuse_fd(each, other.map_fd(name)):
-                raise ProbeRejected(f"map {name} cannot be shared: {_errno_text()}")
-
-    def load(self) -> None:
-        """Create the maps and verify the programs. Raises MissingPrivilege, ProbeRejected."""
         result = self._library.bpf_object__load(self._object)
         if result == 0:
             return
@@ -128,11 +119,29 @@ class BpfObject:
             "see why with: MIXSTACK_DEBUG=1 mixstack record ...; then please report it",
         )
 
+    def load_more(self, programs: Collection[str]) -> None:
+        """Verify these programs as well: an object is loaded once, so they are another's.
+
+        Raises MissingPrivilege, ProbeRejected.
+        """
+        more = BpfObject(self._library, self._image)
+        self._more.append(more)
+        for each in more._each(self._library.bpf_object__next_map):
+            name = self._library.bpf_map__name(each).decode()
+            if self._library.bpf_map__reuse_fd(each, self.map_fd(name)):
+                raise ProbeRejected(f"map {name} cannot be shared: {_errno_text()}")
+        more.load(programs)
+
     def map_fd(self, name: str) -> int:
         return int(self._library.bpf_map__fd(self._map(name)))
 
     def program_fd(self, name: str) -> int:
-        return int(self._library.bpf_program__fd(self._program(name)))
+        """Of a program that was loaded. Raises ProbeRejected."""
+        for part in (self, *self._more):
+            fd = int(self._library.bpf_program__fd(part._program(name)))
+            if fd >= 0:
+                return fd
+        raise ProbeRejected(f"the program {name} is not loaded")
 
     def attach_raw_tracepoint(self, program_name: str, tracepoint: str) -> None:
         """Run a program wherever the kernel passes this point, until `close`; needs no tracefs."""
@@ -173,6 +182,8 @@ class BpfObject:
         for link in self._links:
             self._library.bpf_link__destroy(link)
         self._links.clear()
+        while self._more:
+            self._more.pop().close()
         if self._object:
             self._library.bpf_object__close(self._object)
             self._object = 0

@@ -397,4 +397,37 @@ int send_codes(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
+#ifndef MS_BCC /* which has one of its own */
+/* args: the parent's task, the child's */
+SEC("raw_tp/sched_process_fork")
+int on_fork(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_forked(config, args[0], args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(ms_u64 *args)
+{
+	process_execed(bpf_get_current_pid_tgid() >> 32);
+	return 0;
+}
+
+/* args: the task; once for each of its threads */
+SEC("raw_tp/sched_process_exit")
+int on_exit(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_exits(config, args[0], bpf_get_current_pid_tgid() >> 32);
+	return 0;
+}
+
 char ms_license[] SEC("license") = "Dual MIT/GPL";
+#endif

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 from dataclasses import dataclass
 from typing import Final
 
 from mixstack.bpf import wire
-from mixstack.bpf.kernel_types import kernel_config
-from mixstack.bpf.libbpf import BpfObject, Libbpf
+from mixstack.bpf.loader import open_probe
 from mixstack.bpf.perf import Event, SamplingClock, possible_cpus
 from mixstack.bpf.ring import Drained, Ring
-from mixstack.errors import NoProbe
 
-_OBJECT: Final = os.path.join(os.path.dirname(__file__), "mixstack.bpf.o")
 # enum ms_program
 _PROGRAMS: Final = (
     "find_thread",
@@ -70,29 +66,24 @@ class Sizes:
 class Probe:
     """The probe in the kernel. `mappings`, `pages`, `rows`: the tables' memory, writable, in bytes.
 
-    Raises NoProbe, NoLibbpf, NoKernelTypes, MissingPrivilege, ProbeRejected.
+    loader: "auto", "libbpf" or "bcc". Raises NoProbe, NoLibbpf, NoBcc, NoKernelTypes,
+    MissingPrivilege, ProbeRejected.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
-        try:
-            with open(_OBJECT, "rb") as f:
-                self._image = f.read()
-        except OSError as e:
-            raise NoProbe("this installation of mixstack has no compiled probe") from e
-        self._library = Libbpf()
-        config = kernel_config(self._library)
+    def __init__(self, sizes: Sizes, loader: str = "auto") -> None:
+        self._object, config = open_probe(loader)
         self._cpus = possible_cpus()
         self._clock: SamplingClock | None = None
         self._throttled = 0
         self._memories: list[mmap.mmap] = []
         self._loaded: set[str] = set()
-        self._object = BpfObject(self._library, self._image)
         try:
             self._object.set_entries("ms_mappings", sizes.mappings)
             self._object.set_entries("ms_pages", sizes.pages)
             self._object.set_entries("ms_rows", sizes.rows)
             self._object.set_entries("ms_ring", sizes.ring_bytes)
-            self._load(self._object, _AT_ONCE)
+            self._object.load(_AT_ONCE)
+            self._install(_AT_ONCE)
             self._object.update("ms_configs", 0, config)
             self.mappings = self._map_memory(
                 "ms_mappings", sizes.mappings * ctypes.sizeof(wire.MappingEntry)
@@ -175,21 +166,15 @@ class Probe:
         self._object.close()
 
     def _load_later(self, names: tuple[str, ...]) -> None:
-        if self._loaded.issuperset(names):
-            return
-        more = BpfObject(self._library, self._image)
-        try:
-            more.share_maps(self._object)
-            self._load(more, names)
-        finally:
-            more.close()  # the programs stay: `ms_programs` holds them
+        if not self._loaded.issuperset(names):
+            self._object.load_more(names)
+            self._install(names)
 
-    def _load(self, part: BpfObject, names: tuple[str, ...]) -> None:
-        part.choose_programs(names)
-        part.load()
+    def _install(self, names: tuple[str, ...]) -> None:
         for index, name in enumerate(_PROGRAMS):
             if name in names:
-                self._object.update("ms_programs", index, ctypes.c_uint32(part.program_fd(name)))
+                fd = self._object.program_fd(name)
+                self._object.update("ms_programs", index, ctypes.c_uint32(fd))
         self._loaded.update(names)
 
     def _map_memory(self, name: str, size: int) -> memoryview:

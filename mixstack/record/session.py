@@ -131,7 +131,7 @@ class _Session:
         self._registry = ModuleRegistry(cache_folder(options.user))
         sizes = self._measure(process)
         self._event = Event(options.event) if options.event is not None else best_event()
-        self._probe = Probe(sizes)
+        self._probe = Probe(sizes, options.loader)
         stack.callback(self._probe.close)
         self._start_ns = time.monotonic_ns()
         self._writer = CaptureWriter(options.output, self._describe(process))

@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mixstack.bpf import perf, wire
+from mixstack.bpf.bcc import BccObject
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
 from mixstack.bpf.perf import cpus_in, online_cpus, possible_cpus
@@ -23,6 +25,7 @@ from mixstack.privileges.capabilities import effective_capabilities, missing_cap
 
 SIZES = Sizes(mappings=64, pages=1 << 12, rows=1 << 12, ring_bytes=1 << 20)
 RATE_HZ = 499
+LOADER = os.environ.get("MIXSTACK_LOADER", "auto")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def _permitted() -> None:
 @pytest.fixture
 def probe() -> Iterator[Probe]:
     _permitted()
-    loaded = Probe(SIZES)
+    loaded = Probe(SIZES, LOADER)
     yield loaded
     loaded.close()
 
@@ -126,7 +129,7 @@ def test_only_processes_that_are_set_are_sampled(
 @pytest.mark.live
 def test_a_full_ring_is_counted(busy: subprocess.Popen[bytes]) -> None:
     _permitted()
-    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096))
+    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096), LOADER)
     try:
         probe.set_process(busy.pid, wire.ProcessEntry())
         probe.start(4999)
@@ -200,25 +203,24 @@ def test_programs_are_loaded_when_a_process_needs_them_and_once(
     entry: wire.ProcessEntry, needed: set[str], probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
-    choose = BpfObject.choose_programs
+    kind = BccObject if LOADER == "bcc" else BpfObject
+    load_more: Any = kind.load_more
 
-    def spy(part: BpfObject, names: Collection[str]) -> None:
+    def spy(part: Any, names: Collection[str]) -> None:
         loaded.extend(names)
-        choose(part, names)
+        load_more(part, names)
 
-    monkeypatch.setattr(BpfObject, "choose_programs", spy)
-    descriptors = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(kind, "load_more", spy)
     for _ in range(2):
         probe.set_process(os.getpid(), entry)
     assert sorted(loaded) == sorted(needed)
-    assert os.listdir("/proc/self/fd") == descriptors
 
 
 @pytest.mark.live
 def test_close_leaves_no_descriptor() -> None:
     _permitted()
     before = set(os.listdir("/proc/self/fd"))
-    probe = Probe(SIZES)
+    probe = Probe(SIZES, LOADER)
     probe.start(RATE_HZ)
     assert set(os.listdir("/proc/self/fd")) - before
     probe.close()
