@@ -397,7 +397,6 @@ int send_codes(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
-#ifndef MS_BCC /* which has one of its own */
 /* args: the parent's task, the child's */
 SEC("raw_tp/sched_process_fork")
 int on_fork(ms_u64 *args)
@@ -429,5 +428,6 @@ int on_exit(ms_u64 *args)
 	return 0;
 }
 
+#ifndef MS_BCC /* which has one of its own */
 char ms_license[] SEC("license") = "Dual MIT/GPL";
 #endif
