@@ -54,7 +54,7 @@ class _Types:
         return self._words(self.find(struct, _KIND_STRUCT), 3)[2]
 
     def find(self, name: str, kind: int) -> int:
-        found = self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)
+        found: int = self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)
         if found < 0:
             raise NoKernelTypes(f"this kernel's BTF does not know {name}")
         return found

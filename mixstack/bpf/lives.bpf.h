@@ -91,39 +91,4 @@ INLINE void process_exits(const struct ms_config *config, ms_u64 task, ms_u32 pi
 		tell(MS_RECORD_EXIT, pid, 0);
 }
 
-/* args: the parent's task, the child's */
-SEC("raw_tp/sched_process_fork")
-int on_fork(ms_u64 *args)
-{
-	ms_u32 zero = 0;
-	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
-
-	if (config)
-		process_forked(config, args[0], args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_exec")
-int on_exec(ms_u64 *args)
-{
-	ms_u32 zero = 0;
-	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
-
-	if (config)
-		process_execed(current_pids(config) >> 32);
-	return 0;
-}
-
-/* args: the task; once for each of its threads */
-SEC("raw_tp/sched_process_exit")
-int on_exit(ms_u64 *args)
-{
-	ms_u32 zero = 0;
-	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
-
-	if (config)
-		process_exits(config, args[0], current_pids(config) >> 32);
-	return 0;
-}
-
 #endif

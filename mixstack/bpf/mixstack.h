@@ -149,7 +149,7 @@ struct ms_life {
 
 /* One row of an unwind table: how to leave the function from `pc` on to the next row's pc.
  *   bits  0..31  pc, relative to the module's lowest executable address
- *   bits 32..47  cfa_offset, signed, in bytes / 8   (the base register or address is `kind`'s)
+ *   bits 32..47  the numbers of `kind`, mostly a signed offset in bytes / 8
  *   bits 48..59  rbp_offset, signed, in bytes / 8, from the CFA; 0: rbp is unchanged;
  *                MS_RBP_AT_RBP: the caller's rbp is saved where rbp points
  *   bits 60..63  kind */
@@ -157,14 +157,17 @@ enum ms_row_kind {
 	MS_ROW_NONE = 0,      /* no rule: a gap between functions, or one that does not fit a row */
 	MS_ROW_RSP = 1,       /* CFA = rsp + offset */
 	MS_ROW_RBP = 2,       /* CFA = rbp + offset */
-	MS_ROW_RBP_DEREF = 3, /* CFA = *(rbp + offset) */
-	MS_ROW_RSP_DEREF = 4, /* CFA = *(rsp + offset) */
+	/* bits 32..42: offset; bits 43..47: addend, not signed; both in bytes / 8 */
+	MS_ROW_RBP_DEREF = 3, /* CFA = *(rbp + offset) + addend */
+	MS_ROW_RSP_DEREF = 4, /* CFA = *(rsp + offset) + addend: OpenSSL's assembler keeps the old rsp */
 	MS_ROW_PLT = 5,       /* CFA = rsp + 8 + ((pc & 15) >= offset ? 8 : 0); offset is not / 8 */
 	MS_ROW_ROOT = 6,      /* the return address is undefined: the thread's root */
 	MS_ROW_SIGNAL = 7,    /* rsp points at a ucontext: the interrupted registers are in it */
-	MS_ROW_R10 = 8,       /* CFA = r10 + offset; only in a leaf, where r10 is known */
-	MS_ROW_RSP_DEREF_8 = 9,  /* CFA = *(rsp + offset) + 8: OpenSSL's assembler keeps the old rsp */
-	MS_ROW_RBP_DEREF_8 = 10, /* CFA = *(rbp + offset) + 8 */
+	/* bits 32..36: offset, not signed; bits 37..43: slot; both in bytes / 8; bits 44..47: the register
+	 * as DWARF numbers it. In the leaf, and in a frame that a signal interrupted, all registers are
+	 * known; in a caller only one that the called function has saved at its own CFA - slot, or has left
+	 * alone. */
+	MS_ROW_REGISTER = 8, /* CFA = register + offset */
 };
 #define MS_RBP_AT_RBP (-2048)
 

@@ -49,9 +49,7 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 		s->ip = ctx->regs.ip;
 		s->sp = ctx->regs.sp;
 		s->bp = ctx->regs.bp;
-		s->r10 = ctx->regs.r10;
-		if (leaf_is_evaluator(s))
-			copy_registers(&s->regs, &ctx->regs);
+		copy_registers(&s->regs, &ctx->regs);
 		return 0;
 	}
 	sample->head.flags |= MS_SAMPLE_KERNEL;
@@ -69,7 +67,6 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 	s->ip = s->regs.ip;
 	s->sp = s->regs.sp;
 	s->bp = s->regs.bp;
-	s->r10 = s->regs.r10;
 	/* In a system call ip is behind the two bytes of `syscall`: name the instruction itself. */
 	s->in_system_call = (ms_s64)s->regs.orig_ax >= 0;
 	if (s->in_system_call)

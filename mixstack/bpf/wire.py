@@ -73,9 +73,7 @@ class RowKind(enum.IntEnum):
     PLT = 5
     ROOT = 6
     SIGNAL = 7
-    R10 = 8
-    RSP_DEREF_8 = 9
-    RBP_DEREF_8 = 10
+    REGISTER = 8
 
 
 class MappingKind(enum.IntEnum):

@@ -6,7 +6,6 @@ and said, and nothing here raises but the errors of `mixstack.errors`.
 
 from __future__ import annotations
 
-import gc
 import os
 import stat
 from collections import defaultdict
@@ -26,6 +25,8 @@ from mixstack.capture.layout import (
     unpack_file_head,
 )
 from mixstack.capture.samples import SampleTable
+from mixstack.collector import paused_collector
+from mixstack.columns import SampleColumns
 from mixstack.errors import (
     DamagedCapture,
     EmptyCapture,
@@ -45,6 +46,7 @@ from mixstack.model import (
     Sample,
     Symbol,
 )
+from mixstack.source import SourceCall, SourceCalls
 
 _T = TypeVar("_T")
 
@@ -53,9 +55,10 @@ _T = TypeVar("_T")
 class Capture:
     """What a capture file holds.
 
-    mappings: by pid, sorted by time. symbols: by module, sorted by start. problem: one sentence on
-    what is missing, None if the file is whole (`complete`). file_size: bytes. families: by pid,
-    under which pids its code objects stand: its own, and those whose memory it was a copy of.
+    mappings: by pid, sorted by time. symbols: by module, sorted by start. source_calls: by module
+    and address, outermost first. problem: one sentence on what is missing, None if the file is
+    whole (`complete`). file_size: bytes. families: by pid, under which pids its code
+    objects stand: its own, and those whose memory it was a copy of.
     """
 
     path: str
@@ -66,6 +69,7 @@ class Capture:
     codes: dict[tuple[int, CodeKey], Code]
     symbols: dict[int, tuple[Symbol, ...]]
     kernel_symbols: tuple[KernelSymbol, ...]
+    source_calls: dict[tuple[int, int], tuple[SourceCall, ...]]
     footer: Footer | None
     problem: str | None
     file_size: int
@@ -86,6 +90,10 @@ class Capture:
         """All samples in order of time; equal stacks are one object."""
         return self.sample_table.in_time_order()
 
+    def columns(self) -> SampleColumns:
+        """The same as columns, for a million of them."""
+        return self.sample_table.columns()
+
 
 def read_capture(path: str) -> Capture:
     """Read the file at `path`.
@@ -97,22 +105,10 @@ def read_capture(path: str) -> Capture:
         size = os.fstat(fd).st_size
         try:
             _check_file_head(path, os.pread(fd, FILE_HEAD_SIZE, 0))
-            with _no_collector():
+            with paused_collector():
                 return _Collected().read(fd, size).capture(path, size)
         except OSError as e:
             raise NoCapture(f"cannot read {path}: {e.strerror}") from e
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Reading makes no cycles; the collector would walk the growing tables over and over."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @contextmanager
@@ -165,6 +161,7 @@ class _Collected:
         self.codes: list[Code] = []
         self.symbols: list[Symbol] = []
         self.kernel_symbols: list[KernelSymbol] = []
+        self.source_calls: list[SourceCalls] = []
         self.footers: list[Footer] = []
         self.samples = SampleTable()
         self._lines: dict[int, tuple[Callable[[records.Fields], Any], list[Any]]] = {
@@ -175,6 +172,7 @@ class _Collected:
             BlockType.CODES: (records.decode_code, self.codes),
             BlockType.SYMBOLS: (records.decode_symbol, self.symbols),
             BlockType.KERNEL_SYMBOLS: (records.decode_kernel_symbol, self.kernel_symbols),
+            BlockType.SOURCE_CALLS: (records.decode_source_calls, self.source_calls),
             BlockType.FOOTER: (records.decode_footer, self.footers),
         }
 
@@ -212,6 +210,7 @@ class _Collected:
             kernel_symbols=tuple(
                 sorted(dict.fromkeys(self.kernel_symbols), key=lambda s: (s.start, s.end, s.name))
             ),
+            source_calls={(c.module_id, c.vaddr): c.calls for c in self.source_calls},
             footer=self.footers[-1] if self.footers else None,
             problem=_problem(self.damage, bool(self.footers)),
             file_size=size,

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
 from mixstack.errors import OutputError
+from mixstack.privileges.user import acting_as, invoking_user, writer_of
 
 STDOUT: Final = "-"
 _DEVICE_FOLDERS: Final = ("/dev", "/dev/fd", "/proc/self/fd")
@@ -34,7 +35,9 @@ def open_output(path: str) -> Iterator[TextIO]:
             with open(path, "w", encoding=_ENCODING, errors=_ERRORS) as stream:
                 yield stream
         else:
-            with _replaced_file(path) as stream:
+            # Under sudo the kernel checks each step as it would for the user who called it.
+            writer = writer_of(path, invoking_user(os.environ))
+            with acting_as(writer), _replaced_file(path) as stream:
                 yield stream
     except BrokenPipeError:
         raise

@@ -12,6 +12,8 @@ from mixstack.capture.writer import CaptureWriter
 from mixstack.model import KernelSymbol, Step, Symbol
 from mixstack.record.follow import Follower
 from mixstack.record.modules import LoadedModule
+from mixstack.record.roots import Roots
+from mixstack.record.sources import SourceBook
 from mixstack.symbolize.kernel import kernel_symbols
 from mixstack.symbolize.record_side import ModuleSymbols
 
@@ -25,6 +27,7 @@ class AddressBook:
 
     Symbol tables are read in a thread of their own: the largest take a second, and a process that
     lives for a twentieth of that must be looked at meanwhile. `close` it.
+    sources: what is left to be looked up when sampling has ended.
     """
 
     def __init__(self, writer: CaptureWriter) -> None:
@@ -32,6 +35,8 @@ class AddressBook:
         self._symbols = ModuleSymbols()  # used by that thread only
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="symbols")
         self._asked: deque[Future[Iterable[Symbol] | Iterable[KernelSymbol]]] = deque()
+        self._roots = Roots()
+        self.sources = SourceBook()
         # By process; tagged with how the walk came there.
         self._native: defaultdict[int, set[int]] = defaultdict(set)
         self._new_native: defaultdict[int, set[int]] = defaultdict(set)
@@ -80,8 +85,9 @@ class AddressBook:
             self._writer.add_kernel_symbols(s for s in fresh if isinstance(s, KernelSymbol))
 
     def close(self) -> None:
-        """Drop what was not found yet, and end the thread."""
+        """Drop what was not found yet, end the thread, let go of the processes' root folders."""
         self._reader.shutdown(wait=True, cancel_futures=True)
+        self._roots.close()
 
     def _write_native(self, tagged: set[int], follower: Follower) -> set[int]:
         """Write the symbols of these addresses; returns those that lie in no known module."""
@@ -99,8 +105,9 @@ class AddressBook:
                 by_module[loaded.module.id].add(vaddr)
             else:
                 homeless.add(pc)
-        roots = (f"/proc/{follower.process.pid}/root", "/")
+        roots = self._roots.of(follower.process.pid)
         for module_id, vaddrs in sorted(by_module.items()):
+            self.sources.note(modules[module_id], vaddrs, roots)
             self._asked.append(
                 self._reader.submit(self._find_symbols, modules[module_id], vaddrs, roots)
             )

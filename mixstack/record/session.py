@@ -14,13 +14,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import mixstack
-from mixstack.bpf.perf import online_cpus
+from mixstack.bpf.perf import Event, best_event, online_cpus
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import EVERYONE_ELSE, CodeRecord, Counter, ProcessEntry, ProcessFlag
 from mixstack.capture.writer import CaptureWriter
-from mixstack.errors import NoSuchProcess, TargetError
+from mixstack.errors import NoSuchProcess, OutputError, TargetError
 from mixstack.model import Code, Footer, Losses, Recording
+from mixstack.privileges.capabilities import FOR_RECORDING, FOR_SETTING_UP, keep_only
+from mixstack.privileges.user import User, become, home_of_process, writer_of
 from mixstack.record.addresses import AddressBook
 from mixstack.record.children import descendants
 from mixstack.record.codes import decode_code
@@ -31,13 +33,13 @@ from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
-from mixstack.record.options import Progress, RecordOptions, RecordResult
+from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
 from mixstack.record.processes import Processes
-from mixstack.record.tables import TableSpace
+from mixstack.record.tables import TableSpace, within
 from mixstack.target.interpreter import read_ahead
 from mixstack.target.process import TargetProcess, check_proc_is_ours, running_processes
 
-EVENT: Final = "cpu-clock"
+_STDERR: Final = 2
 ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
 TARGET_ENDED: Final = "target ended"  # Footer.reason
 _FLUSH_S: Final = 0.5
@@ -65,11 +67,22 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
     begin = time.monotonic()
     check_proc_is_ours()
     with ExitStack() as stack:
-        launched = Launched(options.command) if options.command else None
+        launched = _launch(options) if options.command else None
         if launched is not None:
             stack.callback(launched.cancel)
+        owner = writer_of(options.output, options.user)
+        if owner is not None:
+            become(owner, FOR_SETTING_UP)
         interrupted = stack.enter_context(_interruptible())
-        result = _Session(options, launched, interrupted, on_progress, stack).run()
+        try:
+            result = _Session(options, launched, interrupted, on_progress, stack).run()
+        except OutputError as error:
+            if launched is not None and launched.started:
+                stack.close()
+                what = f"{error.message}; waiting for {options.command[0]} to end"
+                on_progress(Progress(time.monotonic() - begin, 0, 0, what))
+                launched.wait()
+            raise
     if launched is None:
         return result
     if result.footer.reason != TARGET_ENDED:
@@ -78,7 +91,12 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
         elapsed_s = time.monotonic() - begin
         on_progress(Progress(elapsed_s, footer.samples, footer.losses.ring_full, waiting))
     return RecordResult(
-        result.footer, result.notes, result.file_size, launched.wait(), result.rate_achieved_hz
+        result.footer,
+        result.notes,
+        result.file_size,
+        launched.wait(),
+        result.rate_achieved_hz,
+        result.event,
     )
 
 
@@ -112,20 +130,22 @@ class _Session:
             self._pidfd = _pidfd(pid)
             stack.callback(os.close, self._pidfd)
         _allow_many_files()
-        self._registry = ModuleRegistry(cache_folder())
+        self._registry = ModuleRegistry(cache_folder(options.user))
         sizes = self._measure(process)
-        self._probe = Probe(sizes)
+        self._event = Event(options.event) if options.event is not None else best_event()
+        self._probe = Probe(sizes, options.loader)
         stack.callback(self._probe.close)
         self._start_ns = time.monotonic_ns()
         self._writer = CaptureWriter(options.output, self._describe(process))
         stack.callback(self._writer.abandon)
         self._addresses = AddressBook(self._writer)
         stack.callback(self._addresses.close)
+        self._space = TableSpace(self._probe.rows, self._probe.pages)
         reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="files")
         self._shared = Shared(
             self._probe,
             self._registry,
-            Describer(self._registry, TableSpace(self._probe.rows, self._probe.pages)),
+            Describer(self._registry, self._space),
             MappingSpace(self._probe.mappings),
             Listener(
                 process=lambda found: self._writer.add_processes([found]),
@@ -158,7 +178,9 @@ class _Session:
         if target is not None and self._launched is None and self._options.children:
             self._find_descendants(target.process.pid)
         cpu_before = self._cpu_seconds() or 0.0
-        self._probe.start(self._options.rate_hz)
+        self._probe.start(self._options.rate_hz, self._event)
+        if self._options.sheds_privileges:
+            keep_only(FOR_RECORDING)
         if self._launched is not None:
             self._launched.go()
         reason = self._loop()
@@ -167,17 +189,22 @@ class _Session:
         for follower in self._processes:
             follower.finish()
         self._flush(at_end=True)
+        end_ns = time.monotonic_ns()
         cpu_s = self._cpu_s - cpu_before
+        if self._options.lines:
+            self._look_up_lines()
         footer = Footer(
-            end_ns=time.monotonic_ns(),
+            end_ns=end_ns,
             samples=self._samples,
             losses=Losses(
                 ring_full=self._probe.total(Counter.LOST),
                 code_unreadable=self._unreadable,
                 tables_missing=self._registry.without_table,
+                throttled=self._probe.throttled,
                 process_unknown=self._probe.total(Counter.UNKNOWN),
             ),
             reason=reason,
+            table_bytes=self._space.used_bytes,
         )
         self._writer.close(footer)
         return RecordResult(
@@ -186,6 +213,7 @@ class _Session:
             self._writer.size,
             None,
             self._cpu_samples / cpu_s if cpu_s >= _RATE_NEEDS_S else None,
+            self._event.value,
         )
 
     def _loop(self) -> str:
@@ -217,6 +245,7 @@ class _Session:
                     self._samples,
                     self._probe.total(Counter.LOST),
                     self._notes[-1] if self._notes else None,
+                    throttled=self._probe.throttled,
                 )
             )
             if self._pidfd in ready:
@@ -287,10 +316,28 @@ class _Session:
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()
 
+    def _look_up_lines(self) -> None:
+        """Source lines of what was sampled; a further signal ends it, and what was found stays."""
+        self._interrupted.forget()
+        begin = time.monotonic()
+
+        def go_on(done: int, total: int) -> bool:
+            self._on_progress(
+                Progress(
+                    time.monotonic() - begin,
+                    self._samples,
+                    self._probe.total(Counter.LOST),
+                    lines=(done, total),
+                )
+            )
+            return not self._interrupted.pending
+
+        self._addresses.sources.write(self._writer, go_on, self._notes.append)
+
     def _measure(self, process: TargetProcess | None) -> Sizes:
         """Read the target's files; how large the probe's tables must be."""
         if self._launched is not None:
-            for path in files_of_command(self._options.command[0]):
+            for path in files_of_command(self._options.command[0], self._options.user):
                 self._registry.preload(path)
                 read_ahead(path)
         else:
@@ -299,16 +346,21 @@ class _Session:
                     self._registry.find(each, line)
         rows, pages = self._registry.table_sizes()
         wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
-        ring = 1 << (wanted - 1).bit_length()
+        wanted = max(_RING_MIN, min(_RING_MAX, wanted))
+        if self._options.buffer_mb is not None:
+            wanted = self._options.buffer_mb << 20
         others = self._launched is not None or self._options.children
         spare = _SPARE_ROWS_OF_OTHERS if others else _SPARE_ROWS
         if self._options.everything:
             spare = _SPARE_ROWS_OF_ALL
+        pages, rows = within(
+            self._options.table_memory_mb << 20, pages + spare // _ROWS_PER_PAGE, rows + spare
+        )
         return Sizes(
             mappings=_MAPPINGS_OF_ALL if self._options.everything else _MAPPINGS,
-            pages=pages + spare // _ROWS_PER_PAGE,
-            rows=rows + spare,
-            ring_bytes=max(_RING_MIN, min(_RING_MAX, ring)),
+            pages=pages,
+            rows=rows,
+            ring_bytes=1 << (wanted - 1).bit_length(),
         )
 
     def _describe(self, process: TargetProcess | None) -> Recording:
@@ -316,7 +368,7 @@ class _Session:
             mixstack_version=mixstack.__version__,
             command=self._options.command or (process.command if process else ALL_PROCESSES),
             rate_hz=self._options.rate_hz,
-            event=EVENT,
+            event=self._event.value,
             start_ns=self._start_ns,
             start_unix_ns=time.time_ns(),
             hostname=platform.node(),
@@ -326,9 +378,20 @@ class _Session:
         )
 
 
-def cache_folder() -> str | None:
-    """Where compiled unwind tables are kept; None if the user has no home."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+def _launch(options: RecordOptions) -> Launched:
+    stdout = _STDERR if options.output == STDOUT else None  # the recording's alone
+    return Launched(options.command, options.user, options.environment, stdout)
+
+
+def cache_folder(user: User | None = None) -> str | None:
+    """Where compiled unwind tables are kept; None if the user has no home.
+
+    user: root acts for someone: the environment may be either's then, and is not asked.
+    """
+    if user is not None:
+        base = os.path.join(home_of_process() or "", ".cache")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(base, "mixstack", "unwind") if os.path.isabs(base) else None
 
 
@@ -343,6 +406,16 @@ class Interruption:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+
+    @property
+    def pending(self) -> bool:
+        """Whether a signal has asked for it."""
+        return bool(select.select([self.fd], [], [], 0)[0])
+
+    def forget(self) -> None:
+        """From now on only further signals count."""
+        with suppress(BlockingIOError):
+            os.read(self.fd, select.PIPE_BUF)
 
 
 @contextmanager

@@ -108,11 +108,13 @@ class TargetProcess:
             raise NoSuchProcess(f"process {self.pid} ({name}) has just ended") from e
         if uid == str(os.geteuid()):
             raise NotPermitted(
-                f"the memory of process {self.pid} ({name}) is closed even to you, its owner",
-                "run as root, or allow it with: sysctl kernel.yama.ptrace_scope=0",
+                f"the memory of process {self.pid} ({name}) is closed even to you, its owner: "
+                "without CAP_SYS_PTRACE",
+                "run as root; where it is Yama that forbids: sysctl kernel.yama.ptrace_scope=0",
             )
         raise NotPermitted(
-            f"process {self.pid} ({name}) belongs to {_user(uid)}: you may not read its memory"
+            f"process {self.pid} ({name}) belongs to {_user(uid)}: its memory is closed to you "
+            "without CAP_SYS_PTRACE"
         )
 
     def alive(self) -> bool:

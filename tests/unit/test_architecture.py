@@ -26,15 +26,20 @@ ARROWS: dict[str, set[str]] = {
     "": set(),  # mixstack/__init__.py
     "__main__": {"cli.main"},
     "model": set(),
+    "source": set(),
     "errors": set(),
     "elf": set(),
-    "bpf": {"errors"},
+    "collector": set(),
+    "columns": {"model"},
+    "privileges": set(),
+    "bpf": {"errors", "privileges"},
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
-    "capture": {"model", "errors", "bpf.wire"},  # samples are stored as the probe sent them
-    "symbolize": {"model", "elf"},
-    "merge": {"model"},
+    # samples are stored as the probe sent them
+    "capture": {"model", "source", "columns", "errors", "collector", "bpf.wire"},
+    "symbolize": {"model", "source", "elf"},
+    "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
         "",
@@ -45,15 +50,29 @@ ARROWS: dict[str, set[str]] = {
         "unwind",
         "target",
         "capture.writer",
+        "privileges",
         "symbolize.kernel",
         "symbolize.record_side",
+        "symbolize.native",
+        "source",
+    },
+    "doctor": {
+        "errors",
+        "privileges",
+        "bpf",
+        "target",
+        "record.launch",
+        "record.modules",
     },
     "cli": {
         "",
+        "doctor",
+        "privileges",
         "model",
         "errors",
         "record.options",
         "record.session",
+        "collector",
         "capture.reader",
         "symbolize.names",
         "symbolize.offline",
@@ -64,7 +83,17 @@ ARROWS: dict[str, set[str]] = {
 }
 
 # Values in, values out: no file, no process, no clock, no terminal.
-PURE = ("model", "errors", "elf_names", "merge", "export", "unwind", "symbolize", "capture.layout")
+PURE = (
+    "model",
+    "source",
+    "errors",
+    "elf_names",
+    "merge",
+    "export",
+    "unwind",
+    "symbolize",
+    "capture.layout",
+)
 IMPURE = {
     "unwind.cache": "keeps compiled tables on disk",
     "symbolize.kernel": "reads the kernel's own symbol table",
@@ -72,6 +101,7 @@ IMPURE = {
     "symbolize.offline": "the same, for a capture that was cut off",
     "symbolize.rooted": "opens a file below a root folder",
     "symbolize.debug_files": "looks for the debug files of a file",
+    "symbolize.native": "opens the files whose source lines are wanted",
 }
 WORLD = {
     "os",
@@ -95,7 +125,11 @@ WORLD = {
 READS_THE_ENVIRONMENT = {
     ("cli.main", "main"),  # MIXSTACK_DEBUG
     ("bpf.libbpf", "__init__"),  # MIXSTACK_DEBUG
+    ("bpf.bcc", "_quiet"),  # the same
+    ("bpf.bcc", "_kernel_source"),  # bcc is told so
     ("record.session", "cache_folder"),
+    ("cli.record", "record"),  # SUDO_UID and its like; what CMD inherits
+    ("cli.output", "open_output"),  # SUDO_UID and its like
 }
 
 
@@ -190,7 +224,7 @@ def test_the_probe_and_the_join_never_meet() -> None:
         parts = {name.partition(".")[0] for name in our_imports(source)}
         assert not {"bpf", "merge"} <= parts, source.name
     joined = reachable("merge.profile", "merge.splice", "export.speedscope", "export.collapsed")
-    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model"}
+    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model", "columns"}
 
 
 def test_right_of_the_capture_nothing_needs_a_kernel_or_a_target() -> None:
@@ -207,7 +241,18 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     parts = {n.split(".")[1] for n in loaded.stdout.split()}
-    assert parts == {"capture", "symbolize", "merge", "export", "model", "errors", "bpf"}
+    assert parts == {
+        "capture",
+        "symbolize",
+        "merge",
+        "export",
+        "model",
+        "source",
+        "columns",
+        "collector",
+        "errors",
+        "bpf",
+    }
     assert {n for n in loaded.stdout.split() if ".bpf" in n} == {
         "mixstack.bpf",
         "mixstack.bpf.wire",
@@ -273,7 +318,7 @@ def test_only_the_command_line_prints_and_exits(source: Source) -> None:
         assert name != "print", f"line {line}"
 
 
-def test_the_environment_is_read_in_three_places() -> None:
+def test_the_environment_is_read_in_few_places() -> None:
     found: set[tuple[str, str]] = set()
     for source in SOURCES:
         for function in ast.walk(source.tree):

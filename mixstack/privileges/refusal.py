@@ -1,42 +1,30 @@
-"""What this process may do: capabilities and the sysctls that restrict BPF and perf events."""
+"""Why the kernel refused: a capability, a setting, a namespace, and what to do about it."""
 
 from __future__ import annotations
 
-# Numbers: include/uapi/linux/capability.h
-_NEEDED = {"CAP_BPF": 39, "CAP_PERFMON": 38}
-_CAP_SYS_ADMIN = 21
-
-
-def missing_capabilities(effective: int) -> list[str]:
-    """The names of the capabilities that recording needs and the mask `effective` lacks."""
-    if effective >> _CAP_SYS_ADMIN & 1:
-        return []
-    return [name for name, bit in _NEEDED.items() if not effective >> bit & 1]
-
-
-def effective_capabilities(status: str = "/proc/self/status") -> int:
-    """The CapEff mask of this process (proc(5)); 0 if it cannot be read."""
-    try:
-        with open(status) as f:
-            for line in f:
-                if line.startswith("CapEff:"):
-                    return int(line.split()[1], 16)
-    except OSError:
-        return 0
-    return 0
+from mixstack.privileges.capabilities import (
+    effective_capabilities,
+    in_initial_user_namespace,
+    missing_capabilities,
+)
 
 
 def explain_refusal(what: str) -> tuple[str, str]:
-    """A sentence and a hint for a refusal of the kernel: the missing capability or the sysctl."""
+    """A sentence and a hint for a refusal of the kernel: the missing capability or the setting."""
     missing = missing_capabilities(effective_capabilities())
     if missing:
-        names = " and ".join(missing)
+        names = " and ".join(capability.name for capability in missing)
         settings = _restrictive_settings()
         because = f" ({settings})" if settings else ""
         return (
             f"not allowed to {what}: this process lacks {names}{because}",
             "run as root: sudo mixstack record ...; in a container add: "
-            + " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in missing),
+            + " ".join(f"--cap-add {capability.short}" for capability in missing),
+        )
+    if not in_initial_user_namespace():
+        return (
+            f"not allowed to {what}: capabilities of a user namespace do not count for it",
+            "run it outside of the rootless container or user namespace, as the machine's root",
         )
     lockdown = _read("/sys/kernel/security/lockdown")
     if "[confidentiality]" in lockdown:
