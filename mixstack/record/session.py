@@ -6,16 +6,15 @@ import os
 import platform
 import resource
 import select
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import mixstack
 from mixstack.bpf.perf import Event, best_event, online_cpus
-from mixstack.bpf.probe import Probe, Sizes
+from mixstack.bpf.probe import Probe
 from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import EVERYONE_ELSE, CodeRecord, Counter, ProcessEntry, ProcessFlag
 from mixstack.capture.writer import CaptureWriter
@@ -29,33 +28,21 @@ from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
 from mixstack.record.describe import Describer
 from mixstack.record.follow import Follower, Listener, Shared
+from mixstack.record.interruption import Interruption, interruptible
 from mixstack.record.launch import Launched
-from mixstack.record.libraries import files_of_command
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
 from mixstack.record.processes import Processes
-from mixstack.record.tables import TableSpace, within
-from mixstack.target.interpreter import read_ahead
-from mixstack.target.process import TargetProcess, check_proc_is_ours, running_processes
+from mixstack.record.sizing import sizes_for
+from mixstack.record.tables import TableSpace
+from mixstack.target.process import TargetProcess, check_proc_is_ours
 
 _STDERR: Final = 2
 ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
 TARGET_ENDED: Final = "target ended"  # Footer.reason
 _FLUSH_S: Final = 0.5
 _RATE_NEEDS_S: Final = 0.2  # less CPU time than this says nothing about the rate
-_BYTES_PER_SAMPLE: Final = 2048  # generous; most are 500
-_RING_SECONDS: Final = 2
-_RING_MIN: Final = 1 << 20
-_RING_MAX: Final = 1 << 26
-# The tables' memory cannot grow once the probe is loaded: room for libraries that come later.
-# Of a command that has yet to start, and of what a process starts, the libraries are not known.
-_SPARE_ROWS: Final = 1 << 20
-_SPARE_ROWS_OF_OTHERS: Final = 1 << 22
-_SPARE_ROWS_OF_ALL: Final = 1 << 23
-_MAPPINGS_OF_ALL: Final = 1 << 18
-_MAPPINGS: Final = 1 << 16  # of all followed processes together; those that forked share theirs
-_ROWS_PER_PAGE: Final = 4  # libraries have 5 and more: the pages do not run out before the rows
 
 
 def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> RecordResult:
@@ -73,7 +60,7 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
         owner = writer_of(options.output, options.user)
         if owner is not None:
             become(owner, FOR_SETTING_UP)
-        interrupted = stack.enter_context(_interruptible())
+        interrupted = stack.enter_context(interruptible())
         try:
             result = _Session(options, launched, interrupted, on_progress, stack).run()
         except OutputError as error:
@@ -131,7 +118,7 @@ class _Session:
             stack.callback(os.close, self._pidfd)
         _allow_many_files()
         self._registry = ModuleRegistry(cache_folder(options.user))
-        sizes = self._measure(process)
+        sizes = sizes_for(options, process, self._registry)
         self._event = Event(options.event) if options.event is not None else best_event()
         self._probe = Probe(sizes, options.loader)
         stack.callback(self._probe.close)
@@ -334,35 +321,6 @@ class _Session:
 
         self._addresses.sources.write(self._writer, go_on, self._notes.append)
 
-    def _measure(self, process: TargetProcess | None) -> Sizes:
-        """Read the target's files; how large the probe's tables must be."""
-        if self._launched is not None:
-            for path in files_of_command(self._options.command[0], self._options.user):
-                self._registry.preload(path)
-                read_ahead(path)
-        else:
-            for each in [process] if process is not None else running_processes():
-                for line in each.executable_maps():
-                    self._registry.find(each, line)
-        rows, pages = self._registry.table_sizes()
-        wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
-        wanted = max(_RING_MIN, min(_RING_MAX, wanted))
-        if self._options.buffer_mb is not None:
-            wanted = self._options.buffer_mb << 20
-        others = self._launched is not None or self._options.children
-        spare = _SPARE_ROWS_OF_OTHERS if others else _SPARE_ROWS
-        if self._options.everything:
-            spare = _SPARE_ROWS_OF_ALL
-        pages, rows = within(
-            self._options.table_memory_mb << 20, pages + spare // _ROWS_PER_PAGE, rows + spare
-        )
-        return Sizes(
-            mappings=_MAPPINGS_OF_ALL if self._options.everything else _MAPPINGS,
-            pages=pages,
-            rows=rows,
-            ring_bytes=1 << (wanted - 1).bit_length(),
-        )
-
     def _describe(self, process: TargetProcess | None) -> Recording:
         return Recording(
             mixstack_version=mixstack.__version__,
@@ -399,40 +357,6 @@ def _allow_many_files() -> None:
     """The files of the recorded programs stay open: their names may be gone when they are read."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-class Interruption:
-    """A descriptor that becomes readable when a signal asks for the recording's end."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    @property
-    def pending(self) -> bool:
-        """Whether a signal has asked for it."""
-        return bool(select.select([self.fd], [], [], 0)[0])
-
-    def forget(self) -> None:
-        """From now on only further signals count."""
-        with suppress(BlockingIOError):
-            os.read(self.fd, select.PIPE_BUF)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Interruption]:
-    """While it lasts, SIGINT, SIGTERM and SIGHUP make the descriptor readable, and nothing else."""
-    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    try:
-        yield Interruption(read)
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(read)
-        os.close(write)
 
 
 def _pidfd(pid: int) -> int:

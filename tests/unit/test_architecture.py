@@ -412,7 +412,9 @@ def test_the_probe_has_the_form_that_every_kernel_takes() -> None:
     for forbidden in ("bpf_loop(", "bpf_for(", "__noinline", "bpf_map_update_elem"):
         found = [name for name, text in sources.items() if forbidden in text]
         # What runs where a process forks is not in an interrupt: no lock of a map is held there.
-        allowed = ["lives.bpf.h"] if forbidden == "bpf_map_update_elem" else []
+        # (bcc has a function of that name already; its header gives ours another.)
+        updating = ["bcc.bpf.h", "lives.bpf.h"]
+        allowed = updating if forbidden == "bpf_map_update_elem" else []
         assert found == allowed, forbidden
 
 
