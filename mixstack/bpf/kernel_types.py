@@ -101,7 +101,7 @@ def kernel_config(library: Libbpf) -> Config:
             task_tgid=types.offset("task_struct", "tgid"),
             task_signal=types.offset("task_struct", "signal"),
             signal_live=types.offset("signal_struct", "live"),
-            pid_namespace=_own_pid_namespace(),
+            pid_namespace=own_pid_namespace(),
             task_pid=types.offset("task_struct", "thread_pid"),
             signal_pid=types.offset("signal_struct", "pids") + _PIDTYPE_TGID * _POINTER,
             pid_level=types.offset("pid", "level"),
@@ -114,7 +114,7 @@ def kernel_config(library: Libbpf) -> Config:
         types.close()
 
 
-def _own_pid_namespace() -> int:
+def own_pid_namespace() -> int:
     """The inode of the namespace whose pids this process uses; 0 for the initial one."""
     inode = os.stat("/proc/self/ns/pid").st_ino
     return 0 if inode == _INITIAL_PID_NAMESPACE else inode

@@ -1,4 +1,4 @@
-"""The signals that ask for a recording's end."""
+"""The signals that ask for a recording's end, as a descriptor to wait for."""
 
 from __future__ import annotations
 
