@@ -4,6 +4,7 @@
 #   make test-bcc  the live tests with the other loader
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine
+#   make guard   renew the counts that the tests hold mixstack to (instructions, calls, bytes, modules)
 #   make support the table of docs/support.md: how stacks join on every build
 #   make oracle  the oracles at full length: a million samples against trampolines, 300 stops with gdb per
 #                interpreter (most of an hour)
@@ -24,7 +25,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test test-bcc lint bench support oracle losses trees wheel setup setup-dev clean
+.PHONY: demo test test-bcc lint bench guard support oracle losses trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -54,6 +55,9 @@ lint: setup-dev
 
 bench: setup-dev trees
 	$(PYTHON) -m tests.bench.run
+
+guard: setup-dev
+	$(PYTHON) -m tests.guard.record
 
 support: setup-dev trees
 	$(PYTHON) -m tests.bench.support
@@ -88,6 +92,8 @@ setup-dev: $(VENV)/installed-dev | libbpf
 	$(call need,gdb,gdb)
 	$(call need,readelf,binutils)
 	$(call need,dwz,dwz)
+	$(call need,g++,g++)
+	$(call need,llvm-symbolizer,llvm)
 	$(call need,capsh,libcap2-bin)
 	@[ -d /usr/lib/python3/dist-packages/bcc ] || $(call install,python3-bpfcc)
 	$(call need,pypy3,pypy3)

@@ -1,9 +1,7 @@
 """The values that pass between the stages; this module imports nothing of ours.
 
-Order: every stack here is **outermost first** (the thread's root at index 0, the leaf last).
-The probe walks the other way; `capture.samples` turns its records round, once, on the way in.
-
-Unknown is `None` or an enum member, never `0` or `"?"`.
+Every stack here is **outermost first** (the thread's root at index 0, the leaf last): the probe's
+records are turned round on the way in. Unknown is `None` or an enum member, never `0` or `"?"`.
 """
 
 from __future__ import annotations
@@ -181,12 +179,17 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A recorded process. `note`: why it has no interpreter, or why its frames may be wrong."""
+    """A recorded process. `note`: why it has no interpreter, or why its frames may be wrong.
+
+    family: the pid under which its code objects stand. inner_pid: that in its container.
+    """
 
     pid: int
     command: tuple[str, ...]
     interpreter: Interpreter | None
     note: str | None = None
+    family: int | None = None
+    inner_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,7 @@ class Losses:
     code_unreadable: int = 0  # code objects whose names could not be read
     tables_missing: int = 0  # modules without an unwind table
     throttled: int = 0  # pauses that the kernel made in the sampling of a CPU
+    process_unknown: int = 0  # samples of programs that had just begun: only the leaf is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +271,7 @@ class Footer:
     losses: Losses
     reason: str  # "interrupted", "duration", "target ended"
     exit_status: int | None = None
+    table_bytes: int | None = None  # kernel memory of the unwind tables; None in captures of 0.1
 
 
 class Fit(enum.Enum):
@@ -339,10 +344,10 @@ class FrameKind(enum.Enum):
 class Frame(NamedTuple):
     """A named call, as it is shown.
 
-    name: qualname, demangled symbol, `module+0xoffset`, or a mark. file: source file of a Python
-    frame, path of a native frame's module, "[kernel]" or a kernel module's name. line: the
-    current line of a Python frame. plumbing: the interpreter's own machinery, hidden unless asked
-    for. resolved: False where only `module+0xoffset` or an address could be given.
+    name: qualname, demangled symbol, `module+0xoffset`, or a mark. file: the source file; of a
+    native frame without a line its module's path, of a kernel frame "[kernel]" or its module's
+    name. plumbing: the interpreter's own machinery, hidden unless asked for. resolved: False where
+    only `module+0xoffset` or an address could be given. inlined: into the frame before.
     """
 
     kind: FrameKind
@@ -351,14 +356,14 @@ class Frame(NamedTuple):
     line: int | None = None
     plumbing: bool = False
     resolved: bool = True
+    inlined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadProfile:
     """The time line of one thread: the stack `stack_ids[i]` of the profile for `durations_ns[i]`.
 
-    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ. The columns
-    are `array("I")` and `array("Q")`, since a million objects would not fit into the budget.
+    In order of time; durations add up to `end_ns - start_ns`; consecutive ids differ.
     """
 
     pid: int
@@ -366,7 +371,7 @@ class ThreadProfile:
     name: str
     start_ns: int
     end_ns: int
-    stack_ids: array[int]
+    stack_ids: array[int]  # array("I"), array("Q"): a million objects would take too much
     durations_ns: array[int]
 
 
@@ -381,6 +386,7 @@ class Quality:
     unresolved_frames: int = 0  # native frames without a symbol
     unresolved_distinct: int = 0  # how many different ones these are
     unnamed_codes: int = 0  # Python frames whose code object could not be read
+    stops: dict[tuple[str, NativeEnd | None], int] = field(default_factory=dict)  # merge.quality
     losses: Losses = field(default_factory=Losses)
     complete: bool = True  # False: the capture was cut off
 
@@ -390,11 +396,13 @@ class Profile:
     """What a capture says, ready for an exporter. `threads` sorted by (pid, tid).
 
     stacks: each distinct stack once, outermost first; index 0 is the empty stack: time off the CPU.
+    thinned_ns: of long time lines equal stacks within such windows became one, in any order; or 0.
     """
 
     title: str
     exporter: str
     period_ns: int
-    stacks: tuple[tuple[Frame, ...], ...]
+    stacks: tuple[tuple[Frame, ...], ...]  # each once, outermost first; 0: empty, off the CPU
     threads: tuple[ThreadProfile, ...]
     quality: Quality
+    thinned_ns: int = 0

@@ -31,6 +31,7 @@ from mixstack.model import (
     Step,
     Symbol,
 )
+from mixstack.source import SourceCall, SourceCalls
 
 _U32 = (1 << 32) - 1
 _U64 = (1 << 64) - 1
@@ -146,6 +147,17 @@ codes = st.builds(
 )
 symbols = st.builds(Symbol, module_id=small_ids, start=u64, end=u64, name=paths)
 kernel_symbols = st.builds(KernelSymbol, start=u64, end=u64, name=words, module=st.none() | words)
+source_calls = st.builds(
+    SourceCalls,
+    module_id=small_ids,
+    vaddr=u64,
+    calls=st.lists(
+        st.builds(
+            SourceCall, st.none() | words, st.none() | paths, st.none() | st.integers(1, 1 << 31)
+        ),
+        max_size=3,
+    ).map(tuple),
+)
 recordings = st.builds(
     Recording,
     mixstack_version=words,

@@ -9,6 +9,8 @@
 #define SEC(name) /* bcc finds the programs by itself */
 
 #define bpf_map_lookup_elem ms_map_lookup_elem
+#define bpf_map_update_elem ms_map_update_elem
+#define bpf_map_delete_elem ms_map_delete_elem
 #define bpf_ktime_get_ns ms_ktime_get_ns
 #define bpf_get_smp_processor_id ms_get_smp_processor_id
 #define bpf_tail_call ms_tail_call

@@ -14,7 +14,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from mixstack.bpf.wire import Config
@@ -32,6 +32,7 @@ _VERSION: Final = re.compile(r"^__version__ = '([\w.+-]+)'", re.MULTILINE)
 _HERE: Final = os.path.dirname(__file__)
 _FLAGS: Final = ("-DCONFIG_BPF_SYSCALL", "-DMS_BCC", f"-I{_HERE}")
 _MAP: Final = re.compile(r"^(MAP|RING)\((\w+)", re.MULTILINE)
+_RAW: Final = ("on_fork", "on_exec", "on_exit")  # programs of raw tracepoints
 _RINGBUF: Final = 27  # enum bpf_map_type
 _BPF_ANY: Final = 0
 _PROTOTYPES: Final = {  # bcc's libbpf.h and bpf_module.h
@@ -44,6 +45,9 @@ _OFFSETS: Final = {
     "task_fsbase": "offsetof(struct task_struct, thread.fsbase)",
     "task_stack": "offsetof(struct task_struct, stack)",
     "task_flags": "offsetof(struct task_struct, flags)",
+    "task_tgid": "offsetof(struct task_struct, tgid)",
+    "task_signal": "offsetof(struct task_struct, signal)",
+    "signal_live": "offsetof(struct signal_struct, live)",
     "user_regs": "THREAD_SIZE - sizeof(struct pt_regs)",
 }
 
@@ -82,20 +86,28 @@ class BccObject:
         self._maps: dict[str, int] = {}
         self._own: list[int] = []  # descriptors that bcc does not know of
         self._modules: list[Any] = []
+        self._programs: dict[str, int] = {}
+        self._compiled: Any = None
 
     def set_entries(self, map_name: str, entries: int) -> None:
         """The number of elements of a map (bytes of a ring buffer), before loading."""
         self._entries[map_name] = entries
 
-    def load(self) -> None:
-        """Compile, create the maps. Raises MissingPrivilege, ProbeRejected."""
+    def load(self, programs: Collection[str]) -> None:
+        """Compile, create the maps, verify programs. Raises MissingPrivilege, ProbeRejected."""
         maps = self._compile('#include "state.bpf.h"\n', "-DMS_BCC_MAPS")
         for kind, name in _MAP.findall(self._state):
             self._maps[name] = self._ring(name) if kind == "RING" else self._map(maps, name)
         macros = (
             f"#define {name} (*(char *)bpf_pseudo_fd(1, {fd}))\n" for name, fd in self._maps.items()
         )
-        self._programs = self._compile("".join(macros) + self._text)
+        self._compiled = self._compile("".join(macros) + self._text)
+        self.load_more(programs)
+
+    def load_more(self, programs: Collection[str]) -> None:
+        """Verify these programs as well. Raises MissingPrivilege, ProbeRejected."""
+        for name in programs:
+            self._programs[name] = self._verified(name)
 
     def map_fd(self, name: str) -> int:
         try:
@@ -104,14 +116,26 @@ class BccObject:
             raise ProbeRejected(f"the probe has no map {name}") from None
 
     def program_fd(self, name: str) -> int:
-        """Verifies the program when it is first asked for. Raises ProbeRejected."""
-        ctypes.set_errno(0)
+        """Of a program that was loaded. Raises ProbeRejected."""
         try:
-            with _quiet():
-                fd: int = self._programs.load_func(name, self._bcc.BPF.PERF_EVENT).fd
-        except Exception as e:
-            raise _refused(f"the program {name}", e) from e
-        return fd
+            return self._programs[name]
+        except KeyError:
+            raise ProbeRejected(f"the program {name} is not loaded") from None
+
+    def attach_raw_tracepoint(self, program: str, tracepoint: str) -> None:
+        """Run a program wherever the kernel passes this point, until `close`; needs no tracefs."""
+        ctypes.set_errno(0)
+        fd: int = self._bcc.lib.bpf_attach_raw_tracepoint(
+            self.program_fd(program), tracepoint.encode()
+        )
+        if fd < 0:
+            code = ctypes.get_errno()
+            if code in (errno.EPERM, errno.EACCES):
+                raise MissingPrivilege(*explain_refusal("attach to a tracepoint"))
+            raise ProbeRejected(
+                f"the kernel refused the tracepoint {tracepoint}: {os.strerror(code)}"
+            )
+        self._own.append(fd)
 
     def update(self, map_name: str, key: int, value: ctypes.Structure | ctypes.c_uint32) -> None:
         """Set an element of a map whose key is a u32."""
@@ -144,6 +168,16 @@ class BccObject:
         for fd in self._own:
             os.close(fd)
         self._own.clear()
+
+    def _verified(self, name: str) -> int:
+        kind = self._bcc.BPF.RAW_TRACEPOINT if name in _RAW else self._bcc.BPF.PERF_EVENT
+        ctypes.set_errno(0)
+        try:
+            with _quiet():
+                fd: int = self._compiled.load_func(name, kind).fd
+        except Exception as e:
+            raise _refused(f"the program {name}", e) from e
+        return fd
 
     def _compile(self, text: str, *flags: str) -> Any:
         ctypes.set_errno(0)
@@ -195,7 +229,7 @@ def config_from_headers() -> Config:
         if not os.path.isdir(folder):
             raise FileNotFoundError(folder)
         with _quiet(), _kernel_source(None):
-            module = bcc.BPF(text="#include <linux/sched.h>\n" + "\n".join(arrays))
+            module = bcc.BPF(text="#include <linux/sched/signal.h>\n" + "\n".join(arrays))
     except Exception as e:
         raise NoKernelTypes(
             f"this kernel ({os.uname().release}) carries no BTF type information"

@@ -17,6 +17,7 @@
 
 /* A loop that the verifier walks; unrolled, it would not fit. */
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
+#define UNROLL _Pragma("clang loop unroll(full)")
 
 /* Read again from memory what a register would remember: the verifier then has one state, not one
  * per iteration. */
@@ -33,7 +34,9 @@ enum {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 #define BPF_F_MMAPABLE 1024
+#define BPF_ANY 0
 #define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
 
 #define MAP(map_name, map_type, key_type, value_type, entries, flags)                              \
 	struct {                                                                                   \

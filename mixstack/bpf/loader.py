@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from mixstack.bpf.bcc import BccObject, bcc_folder, config_from_headers
@@ -22,12 +23,21 @@ class LoadedObject(Protocol):
     def set_entries(self, map_name: str, entries: int) -> None:
         """The number of elements of a map, bytes of a ring buffer."""
 
-    def load(self) -> None:
-        """Create the maps and verify the programs. Raises MissingPrivilege, ProbeRejected."""
+    def load(self, programs: Collection[str]) -> None:
+        """Create the maps and verify these programs. Raises MissingPrivilege, ProbeRejected."""
+
+    def load_more(self, programs: Collection[str]) -> None:
+        """Verify these programs as well. Raises MissingPrivilege, ProbeRejected."""
 
     def map_fd(self, name: str) -> int: ...
 
     def program_fd(self, name: str) -> int: ...
+
+    def attach_raw_tracepoint(self, program: str, tracepoint: str) -> None:
+        """Run a program wherever the kernel passes this point, until `close`.
+
+        Raises MissingPrivilege, ProbeRejected.
+        """
 
     def update(self, map_name: str, key: int, value: ctypes.Structure | ctypes.c_uint32) -> None:
         """Set an element."""

@@ -6,7 +6,6 @@ and said, and nothing here raises but the errors of `mixstack.errors`.
 
 from __future__ import annotations
 
-import gc
 import os
 import stat
 from collections import defaultdict
@@ -26,6 +25,8 @@ from mixstack.capture.layout import (
     unpack_file_head,
 )
 from mixstack.capture.samples import SampleTable
+from mixstack.collector import paused_collector
+from mixstack.columns import SampleColumns
 from mixstack.errors import (
     DamagedCapture,
     EmptyCapture,
@@ -45,6 +46,7 @@ from mixstack.model import (
     Sample,
     Symbol,
 )
+from mixstack.source import SourceCall, SourceCalls
 
 _T = TypeVar("_T")
 
@@ -53,8 +55,10 @@ _T = TypeVar("_T")
 class Capture:
     """What a capture file holds.
 
-    mappings: by pid, sorted by time. symbols: by module, sorted by start. problem: one sentence on
-    what is missing, None if the file is whole (`complete`). file_size: bytes.
+    mappings: by pid, sorted by time. symbols: by module, sorted by start. source_calls: by module
+    and address, outermost first. problem: one sentence on what is missing, None if the file is
+    whole (`complete`). file_size: bytes. families: by pid, under which pids its code
+    objects stand: its own, and those whose memory it was a copy of.
     """
 
     path: str
@@ -65,9 +69,11 @@ class Capture:
     codes: dict[tuple[int, CodeKey], Code]
     symbols: dict[int, tuple[Symbol, ...]]
     kernel_symbols: tuple[KernelSymbol, ...]
+    source_calls: dict[tuple[int, int], tuple[SourceCall, ...]]
     footer: Footer | None
     problem: str | None
     file_size: int
+    families: dict[int, tuple[int, ...]]
     sample_table: SampleTable = field(repr=False)
 
     @property
@@ -84,6 +90,10 @@ class Capture:
         """All samples in order of time; equal stacks are one object."""
         return self.sample_table.in_time_order()
 
+    def columns(self) -> SampleColumns:
+        """The same as columns, for a million of them."""
+        return self.sample_table.columns()
+
 
 def read_capture(path: str) -> Capture:
     """Read the file at `path`.
@@ -95,22 +105,10 @@ def read_capture(path: str) -> Capture:
         size = os.fstat(fd).st_size
         try:
             _check_file_head(path, os.pread(fd, FILE_HEAD_SIZE, 0))
-            with _no_collector():
+            with paused_collector():
                 return _Collected().read(fd, size).capture(path, size)
         except OSError as e:
             raise NoCapture(f"cannot read {path}: {e.strerror}") from e
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Reading makes no cycles; the collector would walk the growing tables over and over."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @contextmanager
@@ -163,6 +161,7 @@ class _Collected:
         self.codes: list[Code] = []
         self.symbols: list[Symbol] = []
         self.kernel_symbols: list[KernelSymbol] = []
+        self.source_calls: list[SourceCalls] = []
         self.footers: list[Footer] = []
         self.samples = SampleTable()
         self._lines: dict[int, tuple[Callable[[records.Fields], Any], list[Any]]] = {
@@ -173,6 +172,7 @@ class _Collected:
             BlockType.CODES: (records.decode_code, self.codes),
             BlockType.SYMBOLS: (records.decode_symbol, self.symbols),
             BlockType.KERNEL_SYMBOLS: (records.decode_kernel_symbol, self.kernel_symbols),
+            BlockType.SOURCE_CALLS: (records.decode_source_calls, self.source_calls),
             BlockType.FOOTER: (records.decode_footer, self.footers),
         }
 
@@ -210,9 +210,11 @@ class _Collected:
             kernel_symbols=tuple(
                 sorted(dict.fromkeys(self.kernel_symbols), key=lambda s: (s.start, s.end, s.name))
             ),
+            source_calls={(c.module_id, c.vaddr): c.calls for c in self.source_calls},
             footer=self.footers[-1] if self.footers else None,
             problem=_problem(self.damage, bool(self.footers)),
             file_size=size,
+            families=_families(self.processes),
             sample_table=self.samples,
         )
 
@@ -224,6 +226,16 @@ def _grouped(
     for value in values:
         groups[group(value)].append(value)
     return {key: tuple(sorted(members, key=order)) for key, members in groups.items()}
+
+
+def _families(processes: Iterable[Process]) -> dict[int, tuple[int, ...]]:
+    """A process that execs leaves the family that it was forked in: it has several in turn."""
+    found: dict[int, dict[int, None]] = {}
+    for process in processes:
+        found.setdefault(process.pid, {process.pid: None})
+        if process.family is not None:
+            found[process.pid][process.family] = None
+    return {pid: tuple(families) for pid, families in found.items()}
 
 
 def _problem(damage: Damage, ended: bool) -> str | None:

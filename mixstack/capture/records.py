@@ -27,6 +27,7 @@ from mixstack.model import (
     Recording,
     Symbol,
 )
+from mixstack.source import SourceCall, SourceCalls
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 _T = TypeVar("_T")
@@ -169,6 +170,8 @@ def encode_process(value: Process) -> bytes:
             "command": list(value.command),
             "interpreter": interpreter,
             "note": value.note,
+            "family": value.family,
+            "inner_pid": value.inner_pid,
         }
     )
 
@@ -181,6 +184,8 @@ def decode_process(fields: Fields) -> Process:
             _decode_interpreter(fields.record("interpreter")) if fields.has("interpreter") else None
         ),
         note=fields.optional_text("note"),
+        family=fields.optional_integer("family"),
+        inner_pid=fields.optional_integer("inner_pid"),
     )
 
 
@@ -304,6 +309,31 @@ def decode_kernel_symbol(fields: Fields) -> KernelSymbol:
     )
 
 
+def encode_source_calls(value: SourceCalls) -> bytes:
+    return encode_line(
+        {
+            "module_id": value.module_id,
+            "vaddr": value.vaddr,
+            "calls": [{"function": f, "file": p, "line": n} for f, p, n in value.calls],
+        }
+    )
+
+
+def decode_source_calls(fields: Fields) -> SourceCalls:
+    return SourceCalls(
+        module_id=fields.integer("module_id"),
+        vaddr=fields.integer("vaddr"),
+        calls=tuple(
+            SourceCall(
+                call.optional_text("function"),
+                call.optional_text("file"),
+                call.optional_integer("line"),
+            )
+            for call in fields.record_list("calls")
+        ),
+    )
+
+
 def encode_footer(value: Footer) -> bytes:
     return encode_line(
         {
@@ -314,9 +344,11 @@ def encode_footer(value: Footer) -> bytes:
                 "code_unreadable": value.losses.code_unreadable,
                 "tables_missing": value.losses.tables_missing,
                 "throttled": value.losses.throttled,
+                "process_unknown": value.losses.process_unknown,
             },
             "reason": value.reason,
             "exit_status": value.exit_status,
+            "table_bytes": value.table_bytes,
         }
     )
 
@@ -331,7 +363,9 @@ def decode_footer(fields: Fields) -> Footer:
             code_unreadable=losses.integer("code_unreadable"),
             tables_missing=losses.integer("tables_missing"),
             throttled=losses.optional_integer("throttled") or 0,
+            process_unknown=losses.optional_integer("process_unknown") or 0,
         ),
         reason=fields.text("reason"),
         exit_status=fields.optional_integer("exit_status"),
+        table_bytes=fields.integer("table_bytes") if fields.has("table_bytes") else None,
     )

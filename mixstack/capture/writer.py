@@ -32,6 +32,7 @@ from mixstack.model import (
     Recording,
     Symbol,
 )
+from mixstack.source import SourceCalls
 
 _T = TypeVar("_T")
 
@@ -112,6 +113,9 @@ class CaptureWriter:
 
     def add_kernel_symbols(self, symbols: Iterable[KernelSymbol]) -> None:
         self._add(BlockType.KERNEL_SYMBOLS, symbols, records.encode_kernel_symbol)
+
+    def add_source_calls(self, calls: Iterable[SourceCalls]) -> None:
+        self._add(BlockType.SOURCE_CALLS, calls, records.encode_source_calls)
 
     def flush(self) -> None:
         """Write everything that is buffered, as whole blocks, samples last."""

@@ -13,6 +13,7 @@ from mixstack.errors import UsageProblem
 from mixstack.record.options import (
     DEFAULT_OUTPUT,
     DEFAULT_RATE_HZ,
+    DEFAULT_TABLE_MEMORY_MB,
     EVENTS,
     LOADERS,
     MAX_RATE_HZ,
@@ -42,6 +43,7 @@ Examples:
     options_metavar="[OPTIONS]",
 )
 @click.option("-p", "--pid", type=int, metavar="PID", help="The running process to record.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Record all processes.")
 @click.option(
     "-o",
     "--output",
@@ -65,6 +67,16 @@ Examples:
     default=DEFAULT_RATE_HZ,
     show_default=True,
     help=f"Samples per second of CPU time, {MIN_RATE_HZ} to {MAX_RATE_HZ}.",
+)
+@click.option(
+    "--children/--no-children",
+    default=True,
+    help="Record the processes that the target starts as well.  [default: children]",
+)
+@click.option(
+    "--no-lines",
+    is_flag=True,
+    help="Leave out source lines and inlined calls of native code.",
 )
 @click.option(
     "-e",
@@ -91,19 +103,31 @@ Examples:
     is_flag=True,
     help="Under sudo: run CMD and write FILE as root, not as the user who called sudo.",
 )
+@click.option(
+    "--table-memory",
+    type=int,
+    metavar="MB",
+    default=DEFAULT_TABLE_MEMORY_MB,
+    show_default=True,
+    help="The most kernel memory for unwind tables; libraries that do not fit cut stacks.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ARG...]")
 def record(
     pid: int | None,
+    everything: bool,
     output: str,
     duration: float | None,
     rate: int,
+    children: bool,
+    no_lines: bool,
     event: str | None,
     buffer: int | None,
     loader: str,
     as_root: bool,
+    table_memory: int,
     command: tuple[str, ...],
 ) -> int:
-    """Record a process (-p PID) or a command (-- CMD ARG...) into a file.
+    """Record a process (-p PID), a command (-- CMD ARG...) or all (-a) into a file.
 
     Every thread is sampled, whether it holds the GIL, has released it or never saw Python. Ctrl-C,
     the end of -d and the end of the target each leave a complete file. The exit code is that of
@@ -120,8 +144,12 @@ def record(
         output,
         duration,
         rate,
+        children=children,
+        everything=everything,
+        lines=not no_lines,
         event=event,
         buffer_mb=buffer,
+        table_memory_mb=table_memory,
         loader=loader,
         user=user,
         environment=environment_of(user, os.environ) if user is not None else None,
@@ -153,11 +181,14 @@ def record(
 
 
 def status_text(progress: Progress) -> str:
-    """The line that is rewritten while it records."""
+    """The line that a terminal shows meanwhile."""
     from mixstack.cli.quality import throttled_text
     from mixstack.cli.terminal import format_count, format_duration
     from mixstack.model import Losses
 
+    if progress.lines is not None:
+        done, total = progress.lines
+        return f"reading line tables: {format_count(done)} of {format_count(total)} addresses"
     return (
         f"recording: {format_duration(progress.elapsed_s)}, "
         f"{format_count(progress.samples)} samples, {format_count(progress.lost)} lost"

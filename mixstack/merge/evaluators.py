@@ -24,6 +24,10 @@ class Namer(Protocol):
         """The name of `item` in process `pid` at `time_ns` (CLOCK_MONOTONIC)."""
         ...
 
+    def frames(self, pid: int, time_ns: int, item: Item) -> tuple[Frame, ...]:
+        """What is shown of `item`, outermost first: at its line, with what was inlined there."""
+        ...
+
     def generation(self, pid: int, time_ns: int) -> int:
         """Equal at two moments of a process if every item has the same name at both."""
         ...

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from mixstack.bpf import wire
 from mixstack.bpf.probe import Probe
 from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
-from mixstack.record.codes import qualname_offset
 from mixstack.record.describe import Describer
+from mixstack.record.layout import wire_layout
+from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange, MappingSpace
 from mixstack.record.modules import LoadedModule, ModuleRegistry
-from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import FoundInterpreter, NotSupported, find_interpreter
 from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
@@ -26,12 +25,13 @@ from mixstack.target.thread_states import has_several_interpreters
 from mixstack.unwind.marker_span import PROLOGUE_SIZE, find_marker_span
 from mixstack.unwind.rows import find_row
 
-MAPPINGS_MAX: Final = 4096  # per process; the probe holds two generations of them
+MAPPINGS_MAX: Final = 4096  # per process
+INTERPRETERS_MAX: Final = 1024  # the size of the probe's table of what was learned
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
 _SHIM_KINDS: Final = (wire.ChainKind.CFRAME_SHIM, wire.ChainKind.SHIM)
 _GAP_WORTH_SAYING_S: Final = 0.1
-_ENTRY: Final = ctypes.sizeof(wire.MappingEntry)
+_NO_RANGE: Final = MappingRange(0, 0)
 _U64: Final = (1 << 64) - 1
 
 
@@ -41,39 +41,94 @@ class Listener:
 
     process: Callable[[Process], None]
     mappings: Callable[[MappingSnapshot], None]
-    note: Callable[[str], None]
+    note: Callable[[int, str], None]  # the process that it is about
+    no_room: Callable[[int], None]  # for the mappings of that process, in the probe
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the followers of one recording have in common.
+
+    slots: where the probe keeps what it learns of an evaluator, by the module that holds it.
+    """
+
+    probe: Probe
+    registry: ModuleRegistry
+    describer: Describer
+    mapping_space: MappingSpace
+    listener: Listener
+    slots: dict[int, int] = field(default_factory=dict)
 
 
 class Follower:
     """Follows one process through library loads and exec."""
 
-    def __init__(
-        self,
-        process: TargetProcess,
-        probe: Probe,
-        registry: ModuleRegistry,
-        space: TableSpace,
-        listener: Listener,
-    ) -> None:
+    def __init__(self, process: TargetProcess, shared: Shared, flags: int = 0) -> None:
+        """flags: `wire.ProcessFlag`, for the probe."""
         self.process = process
-        self._probe = probe
-        self._registry = registry
-        self._describer = Describer(registry, space)
-        self._listener = listener
+        self.since_ns: int | None = None  # when it began to be what it is, until that is written
+        self._shared = shared
+        self._probe = shared.probe
+        self._registry = shared.registry
+        self._describer = shared.describer
+        self._listener = shared.listener
         self._exe = process.exe_identity()
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
         self._starts: list[int] = []
+        self._range = _NO_RANGE
         self._unread: list[MapLine] = []
-        self._entry = wire.ProcessEntry()
+        self._entry = wire.ProcessEntry(family=process.pid, flags=flags)
         self._interpreter: FoundInterpreter | None = None
         self._recorded: Process | None = None
         self._unsupported: str | None = None  # why, as far as is known
-        self._generation = 0
-        self._execs = 0
         self._changed_at = time.monotonic()
         self._unwatched_since: float | None = None  # since an exec, while its tables are prepared
-        self._read_at = 0.0
+        self.read_at = 0.0
+
+    def forked(self, pid: int, time_ns: int) -> Follower:
+        """Of a child: as its memory is a copy, so is all that is known of it.
+
+        The probe knows that child already, by its own copy of this one's entry.
+        """
+        process = TargetProcess(pid, None, self.process.command)
+        child = Follower(process, self._shared)
+        child.since_ns = time_ns
+        child._exe = self._exe
+        child._lines, child._mappings, child._starts = self._lines, self._mappings, self._starts
+        child._range = self._shared.mapping_space.share(self._range)
+        child._unread = list(self._unread)
+        child._entry = wire.ProcessEntry.from_buffer_copy(self._entry)
+        child._interpreter = self._interpreter
+        child._unsupported = self._unsupported
+        child._changed_at = self._changed_at
+        child.read_at = time.monotonic()
+        return child
+
+    def announce(self, reread: bool = True) -> None:
+        """Write what is known of a forked child into the capture: it has been sampled.
+
+        reread: its command line may have changed since the fork.
+        """
+        if self._recorded is not None or self.since_ns is None or not self._lines:
+            return
+        if reread:
+            self._reread_command()
+        if self._interpreter is not None:
+            self._record_interpreter(self._interpreter)
+        elif self._unsupported is not None:
+            self._record(self._unsupported)
+        self._write_mappings()
+
+    def forget(self) -> None:
+        """Give back what it used; its pid is another process' by now."""
+        self._shared.mapping_space.release(self._range, time.monotonic())
+        self._range = _NO_RANGE
+
+    @property
+    def family(self) -> int:
+        """The process within which its code objects are told apart."""
+        return int(self._entry.family)
 
     @property
     def layout(self) -> Layout | None:
@@ -88,22 +143,25 @@ class Follower:
         """Whether the process changes quickly just now: look again soon."""
         return time.monotonic() - self._changed_at < SETTLED_AFTER_S
 
-    def refresh(self, asked: bool) -> None:
-        """Look again if a sample asked for it, the process is settling, or a while has passed."""
+    def refresh(self, asked: bool) -> bool:
+        """Look again if a sample asked for it, the process is settling, or a while has passed.
+
+        Whether its mappings were others than before.
+        """
         now = time.monotonic()
         self._watch_interpreters()
-        if not (asked or self.settling or now - self._read_at >= _REREAD_S):
-            return
-        self._read_at = now
+        if not (asked or self.settling or now - self.read_at >= _REREAD_S):
+            return False
+        self.read_at = now
         exe = self.process.exe_identity()
         if exe is None:
-            return
-        if exe != self._exe and not self._after_exec(exe):
-            return
+            return False
+        if exe != self._exe and not self.become(exe):
+            return False
         lines = self.process.executable_maps()[:MAPPINGS_MAX]
         changed = lines != self._lines
         if not lines or not (changed or self._interpreter_is_pending()):
-            return
+            return False
         if changed:
             self._reread_command()
             self._changed_at = now
@@ -112,6 +170,7 @@ class Follower:
         self._find_interpreter()
         if changed or before != self._interpreter:
             self._publish(lines)
+        return changed
 
     def _watch_interpreters(self) -> None:
         """A thread has a thread state in each interpreter that it entered: look at them all."""
@@ -160,31 +219,44 @@ class Follower:
         while self._unread:
             self.read_next()
         if self._recorded is None:
-            note = self._unsupported or "it ended before its program was known"
-            self._record(Process(self.process.pid, self.process.command, None, note))
+            who = "the recording" if self.process.alive() else "it"
+            note = self._unsupported or f"{who} ended before its program was known"
+            self._record(note)
 
     def _reread_command(self) -> None:
         """The command line changes at an exec, also of the program that ran before."""
         with contextlib.suppress(MixstackError):
             self.process = TargetProcess.open(self.process.pid)
 
-    def _after_exec(self, exe: tuple[int, int, str]) -> bool:
-        """Forget the program that was; False if the process is gone."""
-        # The probe must not walk the new program with the old one's tables.
-        self._probe.remove_process(self.process.pid)
-        try:
-            self.process = TargetProcess.open(self.process.pid)
-        except MixstackError:
-            return False
-        self._exe = exe
-        self._execs += 1
+    def expect(self) -> None:
+        """The probe is to tell when the program starts, and sample it from then on."""
+        self._entry.flags |= wire.ProcessFlag.UNKNOWN
+        self._probe.set_process(self.process.pid, self._entry)
+
+    def become(self, exe: tuple[int, int, str] | None = None, time_ns: int | None = None) -> bool:
+        """Forget the program that was, after an exec; False if the process is gone.
+
+        The probe has done so before, where the kernel told it of the exec.
+        """
+        pid = self.process.pid
+        self._entry = wire.ProcessEntry(family=pid, flags=self._entry.flags)
+        if time_ns is None:
+            # It must not walk the new program with the old one's tables.
+            self._probe.set_process(pid, self._entry)
+        self.forget()
+        self.since_ns = time_ns
+        self._lines = ()
+        self._mappings, self._starts, self._unread = (), [], []
         self._interpreter = None
         self._recorded = None
         self._unsupported = None
         self._changed_at = time.monotonic()
-        self._entry = wire.ProcessEntry(slot=self._execs % 1024)
-        self._lines = ()
         self._unwatched_since = time.monotonic()
+        self._exe = exe or self.process.exe_identity()
+        try:
+            self.process = TargetProcess.open(pid)
+        except MixstackError:
+            return False
         return True
 
     def _files_to_read(self, lines: tuple[MapLine, ...]) -> list[MapLine]:
@@ -211,20 +283,16 @@ class Follower:
 
     def _find_interpreter(self) -> None:
         found = find_interpreter(self.process, self.process.maps())
-        pid, command = self.process.pid, self.process.command
         if isinstance(found, NotSupported):
             self._unsupported = found.reason
             if self._interpreter is None and (found.final or not self.settling):
-                self._record(Process(pid, command, None, found.reason))
+                self._record(found.reason)
             return
-        before, self._interpreter = self._interpreter, found
         loaded = self._registry.find(self.process, found.module_map)
-        if loaded is None:
+        if loaded is None or not self._take_slot(found, loaded):
             return
-        if before is None:
-            self._teach(found, loaded)
-        interpreter = Interpreter(found.version, loaded.module.id, found.evaluator)
-        self._record(Process(pid, command, interpreter, found.note))
+        self._interpreter = found
+        self._record_interpreter(found)
         self._entry.layout = wire_layout(found.layout)
         self._entry.code_type = found.code_type
         self._entry.interp_head = found.interp_head
@@ -237,7 +305,24 @@ class Follower:
             self._entry.evaluator_start = found.load_bias + found.evaluator[0]
             self._entry.evaluator_end = found.load_bias + found.evaluator[1]
 
-    def _teach(self, found: FoundInterpreter, loaded: LoadedModule) -> None:
+    def _take_slot(self, found: FoundInterpreter, loaded: LoadedModule) -> bool:
+        """Where the probe learns of this evaluator; False if there is no place any more."""
+        slots = self._shared.slots
+        if loaded.module.id not in slots:
+            if len(slots) >= INTERPRETERS_MAX:
+                return False
+            slots[loaded.module.id] = len(slots)
+            self._teach(slots[loaded.module.id], found, loaded)
+        self._entry.slot = slots[loaded.module.id]
+        return True
+
+    def _record_interpreter(self, found: FoundInterpreter) -> None:
+        loaded = self._registry.find(self.process, found.module_map)
+        if loaded is not None:
+            interpreter = Interpreter(found.version, loaded.module.id, found.evaluator)
+            self._record(found.note, interpreter)
+
+    def _teach(self, slot: int, found: FoundInterpreter, loaded: LoadedModule) -> None:
         """Tell the probe where the evaluator keeps its marker: a clean stack may never come."""
         layout, table = found.layout, loaded.table
         if layout.chain_kind not in _SHIM_KINDS or found.evaluator is None or table is None:
@@ -248,25 +333,26 @@ class Follower:
         span = find_marker_span(code, layout.frame_previous, lambda at: find_row(table, start + at))
         if span is not None:
             self._probe.teach(
-                self._entry.slot,
+                slot,
                 wire.Learned(cfa_from_marker=span.cfa_from_marker, rbp_from_cfa=span.rbp_from_cfa),
             )
 
-    def _record(self, process: Process) -> None:
+    def _record(self, note: str | None, interpreter: Interpreter | None = None) -> None:
+        process = Process(
+            self.process.pid, self.process.command, interpreter, note, self._entry.family
+        )
         if process == self._recorded:
             return
         self._recorded = process
         self._listener.process(process)
-        if process.note is not None:
+        if note is not None:
             outcome = "only native stacks are recorded"
-            if process.interpreter is not None:
+            if interpreter is not None:
                 outcome = "its frames may be wrong"
-            self._listener.note(f"process {process.pid}: {process.note}; {outcome}")
+            self._listener.note(process.pid, f"process {process.pid}: {note}; {outcome}")
 
     def _publish(self, lines: tuple[MapLine, ...]) -> None:
-        """Write the other half of the table, then switch the probe over to it."""
-        self._generation += 1
-        first = (self._generation % 2) * MAPPINGS_MAX
+        """Write a new list of mappings, then switch the probe over to it."""
         mappings: list[Mapping] = []
         entries = bytearray()
         stub = self._interpreter.trampoline if self._interpreter is not None else None
@@ -274,19 +360,29 @@ class Follower:
             for mapping, entry in self._describer.describe(self.process, line, stub):
                 mappings.append(mapping)
                 entries += bytes(entry)
-        del mappings[MAPPINGS_MAX:], entries[MAPPINGS_MAX * _ENTRY :]
+        del mappings[MAPPINGS_MAX:], entries[MAPPINGS_MAX * ENTRY_SIZE :]
         self._lines = lines
-        self._probe.mappings[first * _ENTRY : first * _ENTRY + len(entries)] = entries
-        self._entry.first_mapping = first
-        self._entry.mappings = len(mappings)
+        space, before = self._shared.mapping_space, self._range
+        now = time.monotonic()
+        placed = space.place(entries, now)
+        if placed is None:
+            self._listener.no_room(self.process.pid)
+        self._range = placed or _NO_RANGE
+        self._entry.first_mapping, self._entry.mappings = self._range
+        self._entry.flags &= ~wire.ProcessFlag.UNKNOWN
         self._probe.set_process(self.process.pid, self._entry)
+        space.release(before, now)
         self._end_gap()
         self._mappings = tuple(mappings)
         self._starts = [m.start for m in mappings]
         if not self._unread:  # else the same mappings are told again, with their modules
-            self._listener.mappings(
-                MappingSnapshot(self.process.pid, time.monotonic_ns(), self._mappings)
-            )
+            self._write_mappings()
+
+    def _write_mappings(self) -> None:
+        """What the process has had since it began, or has become."""
+        time_ns = self.since_ns if self.since_ns is not None else time.monotonic_ns()
+        self.since_ns = None
+        self._listener.mappings(MappingSnapshot(self.process.pid, time_ns, self._mappings))
 
     def _end_gap(self) -> None:
         """From now on samples are taken; say so if they were not for a while."""
@@ -296,17 +392,7 @@ class Follower:
         self._unwatched_since = None
         if gap >= _GAP_WORTH_SAYING_S:
             self._listener.note(
+                self.process.pid,
                 f"the first {gap:.1f} s of {self.process.command[0]} were not recorded: its unwind"
-                " tables had to be compiled (they are kept for the next time)"
+                " tables had to be compiled (they are kept for the next time)",
             )
-
-
-def wire_layout(layout: Layout) -> wire.Layout:
-    """The offsets as the probe takes them; what a version has not is 0."""
-    out = wire.Layout()
-    layout = replace(layout, code_qualname=qualname_offset(layout))
-    known = {field.name for field in fields(layout)}
-    for name, *_ in wire.Layout._fields_:
-        if name in known:
-            setattr(out, name, getattr(layout, name) or 0)
-    return out

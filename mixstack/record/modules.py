@@ -58,11 +58,14 @@ class ModuleRegistry:
         if key is None:
             return None
         if key not in self._known:
-            self._known[key] = (
+            found = (
                 self._load_vdso(process)
                 if line.path == VDSO
                 else self._load_file(process.open_path(line), line.file_path or line.path)
             )
+            if found is None and not process.alive():
+                return None  # that says nothing of the file: another process may still have it
+            self._known[key] = found
         return self._known[key]
 
     def knows(self, line: MapLine) -> bool:

@@ -21,20 +21,25 @@ MAX_RATE_HZ: Final = 9999
 EVENTS: Final = ("cycles", "cpu-clock")
 LOADERS: Final = ("auto", "libbpf", "bcc")
 MAX_BUFFER_MB: Final = 1024
+DEFAULT_TABLE_MEMORY_MB: Final = 512  # torch, numpy and pandas together take 60
+MAX_TABLE_MEMORY_MB: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
     """A recording that can be: one target, a rate in range; raises `UsageProblem` otherwise.
 
-    Exactly one of `pid` (attach) and `command` (start; not empty) names the target.
+    Exactly one of `pid` (attach), `command` (start; not empty) and `everything` names the target.
     `duration_s`: seconds, None until the target ends or Ctrl-C. `rate_hz`: per CPU.
+    `lines`: look up source lines and inlined calls of native code at the end.
     event: one of EVENTS; None: cycles where there is a PMU, else cpu-clock. buffer_mb: of records
     that wait to be read, in MiB; None: by rate and CPUs.
     loader: one of LOADERS, of the probe.
     user: on whose behalf root records: the command runs as this user, and the output is this
     user's where the user may write; None: as we are. environment: the command's; None: ours.
     sheds_privileges: this process may give up for good what it does not need any more.
+    `children`: record what the target starts as well.
+    `table_memory_mb`: the most that unwind tables may take of the kernel's memory, in 2**20 bytes.
     """
 
     pid: int | None
@@ -42,18 +47,27 @@ class RecordOptions:
     output: str = DEFAULT_OUTPUT
     duration_s: float | None = None
     rate_hz: int = DEFAULT_RATE_HZ
+    lines: bool = True
     event: str | None = None
     buffer_mb: int | None = None
     loader: str = "auto"
     user: User | None = None
     environment: Mapping[str, str] | None = None
     sheds_privileges: bool = False
+    children: bool = True
+    everything: bool = False
+    table_memory_mb: int = DEFAULT_TABLE_MEMORY_MB
 
     def __post_init__(self) -> None:
-        if self.pid is None and not self.command:
+        if self.everything and (self.pid is not None or self.command):
+            raise UsageProblem(
+                "-a records all processes: it takes neither a process nor a command",
+                "leave -a out to record only that one and what it starts",
+            )
+        if self.pid is None and not self.command and not self.everything:
             raise UsageProblem(
                 "there is nothing to record: give a process or a command",
-                "mixstack record -p PID   or   mixstack record -- python app.py",
+                "mixstack record -p PID   or   mixstack record -- python app.py   or   -a for all",
             )
         if self.pid is not None and self.command:
             raise UsageProblem(
@@ -67,6 +81,12 @@ class RecordOptions:
                 f"the rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} samples per second, "
                 f"not {self.rate_hz}",
                 f"leave -r out for {DEFAULT_RATE_HZ} Hz",
+            )
+        if not 1 <= self.table_memory_mb <= MAX_TABLE_MEMORY_MB:
+            raise UsageProblem(
+                f"the tables' memory must be 1 to {MAX_TABLE_MEMORY_MB} MB, "
+                f"not {self.table_memory_mb}",
+                f"leave --table-memory out for {DEFAULT_TABLE_MEMORY_MB} MB",
             )
         if self.duration_s is not None and not (
             math.isfinite(self.duration_s) and self.duration_s > 0
@@ -90,13 +110,15 @@ class RecordOptions:
 class Progress:
     """Where a recording stands; `samples` and `lost` count from its start.
 
-    `note`: a sentence for the user, shown once however often it is repeated.
+    `note`: a sentence for the user, shown once however often it is repeated. `lines`: how many of
+    how many native addresses were looked up, once sampling is over; None before.
     """
 
     elapsed_s: float
     samples: int
     lost: int
     note: str | None = None
+    lines: tuple[int, int] | None = None
     throttled: int = 0
 
 

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import mixstack
 from mixstack.bpf.perf import Event, best_event, online_cpus
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.ring import Drained
-from mixstack.bpf.wire import Counter, SampleFlag
+from mixstack.bpf.wire import EVERYONE_ELSE, CodeRecord, Counter, ProcessEntry, ProcessFlag
 from mixstack.capture.writer import CaptureWriter
-from mixstack.errors import NoSuchProcess, OutputError
-from mixstack.model import Footer, Losses, Recording
+from mixstack.errors import NoSuchProcess, OutputError, TargetError
+from mixstack.model import Code, Footer, Losses, Recording
 from mixstack.privileges.capabilities import FOR_RECORDING, FOR_SETTING_UP, keep_only
 from mixstack.privileges.user import User, become, home_of_process, writer_of
 from mixstack.record.addresses import AddressBook
-from mixstack.record.children import ChildWatch
+from mixstack.record.children import descendants
 from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
-from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
+from mixstack.record.describe import Describer
+from mixstack.record.follow import Follower, Listener, Shared
 from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
+from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
-from mixstack.record.tables import TableSpace
-from mixstack.target.process import TargetProcess
+from mixstack.record.processes import Processes
+from mixstack.record.tables import TableSpace, within
+from mixstack.target.interpreter import read_ahead
+from mixstack.target.process import TargetProcess, running_processes
 
 _STDERR: Final = 2
+ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
 TARGET_ENDED: Final = "target ended"  # Footer.reason
-_DRAIN_S: Final = 0.1
-_SETTLING_S: Final = 0.01
 _FLUSH_S: Final = 0.5
 _RATE_NEEDS_S: Final = 0.2  # less CPU time than this says nothing about the rate
 _BYTES_PER_SAMPLE: Final = 2048  # generous; most are 500
@@ -44,9 +48,12 @@ _RING_SECONDS: Final = 2
 _RING_MIN: Final = 1 << 20
 _RING_MAX: Final = 1 << 26
 # The tables' memory cannot grow once the probe is loaded: room for libraries that come later.
-# Of a command that has yet to start, the libraries that it opens by itself are not known.
+# Of a command that has yet to start, and of what a process starts, the libraries are not known.
 _SPARE_ROWS: Final = 1 << 20
-_SPARE_ROWS_OF_COMMAND: Final = 1 << 22
+_SPARE_ROWS_OF_OTHERS: Final = 1 << 22
+_SPARE_ROWS_OF_ALL: Final = 1 << 23
+_MAPPINGS_OF_ALL: Final = 1 << 18
+_MAPPINGS: Final = 1 << 16  # of all followed processes together; those that forked share theirs
 _ROWS_PER_PAGE: Final = 4  # libraries have 5 and more: the pages do not run out before the rows
 
 
@@ -106,18 +113,21 @@ class _Session:
         self._launched = launched
         self._interrupted = interrupted
         self._on_progress = on_progress
+        self._stack = stack
         self._notes: list[str] = []
         self._samples = 0
         self._unreadable = 0
         self._cpu_s = 0.0  # of the target, as read last
-        self._cpu_samples = 0  # taken until then
-        self._children = ChildWatch(self._notes.append)
+        self._cpu_samples = 0  # of it, taken until then
+        self._target_samples = 0
 
         pid = launched.pid if launched is not None else options.pid
-        assert pid is not None  # RecordOptions sees to it
-        process = TargetProcess.open(pid)
-        self._pidfd = _pidfd(pid)
-        stack.callback(os.close, self._pidfd)
+        process = TargetProcess.open(pid) if pid is not None else None
+        self._pidfd = -1  # there is no end to wait for
+        if pid is not None:
+            self._pidfd = _pidfd(pid)
+            stack.callback(os.close, self._pidfd)
+        _allow_many_files()
         self._registry = ModuleRegistry(cache_folder(options.user))
         sizes = self._measure(process)
         self._event = Event(options.event) if options.event is not None else best_event()
@@ -127,44 +137,69 @@ class _Session:
         self._writer = CaptureWriter(options.output, self._describe(process))
         stack.callback(self._writer.abandon)
         self._addresses = AddressBook(self._writer)
-        self._follower = Follower(
-            process,
+        stack.callback(self._addresses.close)
+        self._space = TableSpace(self._probe.rows, self._probe.pages)
+        self._shared = Shared(
             self._probe,
             self._registry,
-            TableSpace(self._probe.rows, self._probe.pages),
+            Describer(self._registry, self._space),
+            MappingSpace(self._probe.mappings),
             Listener(
                 process=lambda found: self._writer.add_processes([found]),
                 mappings=self._writer.add_mappings,
-                note=self._notes.append,
+                note=self._note,
+                no_room=self._no_room,
             ),
         )
+        self._processes = Processes(self._shared, self._before_change)
+        self._target: Follower | None = None
+        if process is not None:
+            flags = 0 if options.children else ProcessFlag.ALONE
+            self._target = Follower(process, self._shared, flags)
+            self._processes.add(self._target)
 
     def run(self) -> RecordResult:
         """From the first sample to the footer."""
-        if self._launched is not None:
-            self._launched.go()
-        self._follower.refresh(asked=True)
-        pid = self._follower.process.pid
-        cpu_before = cpu_seconds(pid) or 0.0
+        target = self._target
+        if target is None:
+            own = os.getpid()
+            self._probe.set_process(own, ProcessEntry(family=own, flags=ProcessFlag.HIDDEN))
+            self._probe.set_process(EVERYONE_ELSE, ProcessEntry(flags=ProcessFlag.UNKNOWN))
+        elif self._launched is not None:
+            target.expect()
+        else:
+            target.refresh(asked=True)
+        self._probe.watch_lives()
+        if target is not None and self._launched is None and self._options.children:
+            self._find_descendants(target.process.pid)
+        cpu_before = self._cpu_seconds() or 0.0
         self._probe.start(self._options.rate_hz, self._event)
         if self._options.sheds_privileges:
             keep_only(FOR_RECORDING)
+        if self._launched is not None:
+            self._launched.go()
         reason = self._loop()
         self._probe.stop()
-        self._drain()
-        self._follower.finish()
-        self._flush()
+        self._processes.attend(self._drain())
+        for follower in self._processes:
+            follower.finish()
+        self._flush(at_end=True)
+        end_ns = time.monotonic_ns()
         cpu_s = self._cpu_s - cpu_before
+        if self._options.lines:
+            self._look_up_lines()
         footer = Footer(
-            end_ns=time.monotonic_ns(),
+            end_ns=end_ns,
             samples=self._samples,
             losses=Losses(
                 ring_full=self._probe.total(Counter.LOST),
                 code_unreadable=self._unreadable,
                 tables_missing=self._registry.without_table,
                 throttled=self._probe.throttled,
+                process_unknown=self._probe.total(Counter.UNKNOWN),
             ),
             reason=reason,
+            table_bytes=self._space.used_bytes,
         )
         self._writer.close(footer)
         return RecordResult(
@@ -182,23 +217,21 @@ class _Session:
         begin = time.monotonic()
         end = begin + duration if duration is not None else None
         flushed = begin
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        poll.register(self._interrupted.fd, select.POLLIN)
+        poll = self._stack.enter_context(select.epoll())
+        if self._pidfd >= 0:
+            poll.register(self._pidfd, select.EPOLLIN)
+        poll.register(self._interrupted.fd, select.EPOLLIN)
+        # By the edge: what is in the ring can wait, unless the probe says that it should not.
+        poll.register(self._probe.wake_fd, select.EPOLLIN | select.EPOLLET)
         while True:
-            wait = _SETTLING_S if self._follower.settling else _DRAIN_S
-            if self._follower.busy:
-                wait = 0.0
+            wait = self._processes.patience_s
             now = time.monotonic()
             if end is not None:
                 wait = min(wait, max(0.0, end - now))
-            ready = [fd for fd, _ in poll.poll(wait * 1000)]
-            drained = self._drain()
-            self._follower.refresh(asked=bool(drained.flags & SampleFlag.NEW_MAPPING))
-            self._follower.read_next(drained.without_table)
+            ready = {fd for fd, _ in poll.poll(wait)}
+            self._processes.attend(self._drain())
             now = time.monotonic()
-            self._children.look(self._follower.process.pid, now)
-            if now - flushed >= _FLUSH_S or ready:
+            if now - flushed >= _FLUSH_S or ready & {self._pidfd, self._interrupted.fd}:
                 self._flush()
                 flushed = now
             self._on_progress(
@@ -207,7 +240,7 @@ class _Session:
                     self._samples,
                     self._probe.total(Counter.LOST),
                     self._notes[-1] if self._notes else None,
-                    self._probe.throttled,
+                    throttled=self._probe.throttled,
                 )
             )
             if self._pidfd in ready:
@@ -222,52 +255,113 @@ class _Session:
         drained = self._probe.drain()
         if drained.samples:
             self._samples += drained.sample_count
+            if self._target is not None:
+                self._target_samples += drained.counts.get(self._target.process.pid, 0)
             self._writer.add_samples(drained.samples)
             self._addresses.collect(drained.samples)
-        layout, version = self._follower.layout, self._follower.version
         for record_bytes in drained.codes:
-            code = None
-            if layout is not None:
-                code = decode_code(record_bytes, layout, self._follower.process.read, version)
+            code = self._decode(record_bytes)
             if code is not None:
                 self._writer.add_codes([code])
             else:
                 self._unreadable += 1
         return drained
 
-    def _flush(self) -> None:
-        cpu_s = cpu_seconds(self._follower.process.pid)
+    def _decode(self, record: bytes) -> Code | None:
+        head = CodeRecord.from_buffer_copy(record)
+        interpreter = self._processes.interpreter(head.pid, head.family)
+        if interpreter is None:
+            return None
+        layout, version = interpreter
+        return decode_code(record, layout, TargetProcess(head.pid, None, ()).read, version)
+
+    def _before_change(self, follower: Follower) -> None:
+        """Its addresses will mean something else, or nothing."""
+        self._addresses.write_process(follower)
+        self._addresses.forget(follower.process.pid)
+
+    def _find_descendants(self, target: int) -> None:
+        """The processes that the target has started by now."""
+        for pid in descendants(target):
+            with suppress(TargetError):
+                follower = Follower(TargetProcess.open(pid), self._shared)
+                follower.refresh(asked=True)
+                self._processes.add(follower)
+
+    def _note(self, pid: int, note: str) -> None:
+        """Of the target; what is to be said of the others stands in the capture."""
+        if self._target is not None and pid == self._target.process.pid:
+            self._notes.append(note)
+
+    def _no_room(self, pid: int) -> None:
+        self._notes.append("too many processes at once: some have no native stacks")
+
+    def _cpu_seconds(self) -> float | None:
+        return cpu_seconds(self._target.process.pid) if self._target is not None else None
+
+    def _flush(self, at_end: bool = False) -> None:
+        cpu_s = self._cpu_seconds()
         if cpu_s is not None:  # else the process is gone; samples after this reading do not count
-            self._cpu_s, self._cpu_samples = cpu_s, self._samples
-        self._addresses.write_new(self._follower)
+            self._cpu_s, self._cpu_samples = cpu_s, self._target_samples
+        for follower in self._processes:
+            self._addresses.write_process(follower)
+        self._processes.drop_ended()
+        self._addresses.write_kernel()
+        self._addresses.write_found(wait=at_end)
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()
 
-    def _measure(self, process: TargetProcess) -> Sizes:
+    def _look_up_lines(self) -> None:
+        """Source lines of what was sampled; a further signal ends it, and what was found stays."""
+        self._interrupted.forget()
+        begin = time.monotonic()
+
+        def go_on(done: int, total: int) -> bool:
+            self._on_progress(
+                Progress(
+                    time.monotonic() - begin,
+                    self._samples,
+                    self._probe.total(Counter.LOST),
+                    lines=(done, total),
+                )
+            )
+            return not self._interrupted.pending
+
+        self._addresses.sources.write(self._writer, go_on, self._notes.append)
+
+    def _measure(self, process: TargetProcess | None) -> Sizes:
         """Read the target's files; how large the probe's tables must be."""
         if self._launched is not None:
             for path in files_of_command(self._options.command[0], self._options.user):
                 self._registry.preload(path)
+                read_ahead(path)
         else:
-            for line in process.executable_maps():
-                self._registry.find(process, line)
+            for each in [process] if process is not None else running_processes():
+                for line in each.executable_maps():
+                    self._registry.find(each, line)
         rows, pages = self._registry.table_sizes()
         wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
         wanted = max(_RING_MIN, min(_RING_MAX, wanted))
         if self._options.buffer_mb is not None:
             wanted = self._options.buffer_mb << 20
-        spare = _SPARE_ROWS if self._launched is None else _SPARE_ROWS_OF_COMMAND
+        others = self._launched is not None or self._options.children
+        spare = _SPARE_ROWS_OF_OTHERS if others else _SPARE_ROWS
+        if self._options.everything:
+            spare = _SPARE_ROWS_OF_ALL
+        pages, rows = within(
+            self._options.table_memory_mb << 20, pages + spare // _ROWS_PER_PAGE, rows + spare
+        )
         return Sizes(
-            mappings=2 * MAPPINGS_MAX,
-            pages=pages + spare // _ROWS_PER_PAGE,
-            rows=rows + spare,
+            mappings=_MAPPINGS_OF_ALL if self._options.everything else _MAPPINGS,
+            pages=pages,
+            rows=rows,
             ring_bytes=1 << (wanted - 1).bit_length(),
         )
 
-    def _describe(self, process: TargetProcess) -> Recording:
+    def _describe(self, process: TargetProcess | None) -> Recording:
         return Recording(
             mixstack_version=mixstack.__version__,
-            command=self._options.command or process.command,
+            command=self._options.command or (process.command if process else ALL_PROCESSES),
             rate_hz=self._options.rate_hz,
             event=self._event.value,
             start_ns=self._start_ns,
@@ -296,11 +390,27 @@ def cache_folder(user: User | None = None) -> str | None:
     return os.path.join(base, "mixstack", "unwind") if os.path.isabs(base) else None
 
 
+def _allow_many_files() -> None:
+    """The files of the recorded programs stay open: their names may be gone when they are read."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class Interruption:
     """A descriptor that becomes readable when a signal asks for the recording's end."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+
+    @property
+    def pending(self) -> bool:
+        """Whether a signal has asked for it."""
+        return bool(select.select([self.fd], [], [], 0)[0])
+
+    def forget(self) -> None:
+        """From now on only further signals count."""
+        with suppress(BlockingIOError):
+            os.read(self.fd, select.PIPE_BUF)
 
 
 @contextmanager

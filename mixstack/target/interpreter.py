@@ -115,6 +115,11 @@ def find_interpreter(
     return _unrecognised(lines)
 
 
+def read_ahead(path: str) -> None:
+    """Read a file that a process is about to run, so that `find_interpreter` answers at once."""
+    _python_file(path, search=False)
+
+
 def _one_line_per_file(maps: Iterable[MapLine]) -> list[MapLine]:
     """One mapping of each mapped file, the first executable one if there is any."""
     chosen: dict[tuple[int, int], MapLine] = {}

@@ -6,12 +6,14 @@ import ctypes
 import errno
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from mixstack.errors import NoSuchProcess, NotPermitted
 from mixstack.target.maps import MapLine, parse_maps
 
-__all__ = ["MapLine", "TargetProcess"]
+__all__ = ["MapLine", "TargetProcess", "running_processes"]
 
 READ_LIMIT: Final = 16 << 20  # bytes; a length that comes from the target may be anything
 _PF_KTHREAD: Final = 0x00200000  # linux/sched.h
@@ -44,7 +46,8 @@ class TargetProcess:
 
     __slots__ = ("command", "pid", "start_time")
 
-    def __init__(self, pid: int, start_time: int, command: tuple[str, ...]) -> None:
+    def __init__(self, pid: int, start_time: int | None, command: tuple[str, ...]) -> None:
+        """start_time: clock ticks after boot; None where any process with this pid is meant."""
         self.pid = pid
         self.start_time = start_time
         self.command = command
@@ -106,7 +109,9 @@ class TargetProcess:
         """Whether this process, not a later one with its pid, is still running."""
         found = _stat(self.pid)
         return (
-            found is not None and found.start_time == self.start_time and found.state not in _ENDED
+            found is not None
+            and self.start_time in (None, found.start_time)
+            and found.state not in _ENDED
         )
 
     def exe_identity(self) -> tuple[int, int, str] | None:
@@ -174,6 +179,14 @@ class TargetProcess:
             if line.path == "[vdso]":
                 return self.read(line.start, line.end - line.start)
         return None
+
+
+def running_processes() -> Iterator[TargetProcess]:
+    """All that run now and may be read, but this one."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with suppress(NoSuchProcess, NotPermitted):
+                yield TargetProcess.open(int(name))
 
 
 def _read_memory(pid: int, address: int, size: int) -> bytes | int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mixstack.bpf.wire import PAGE_SHIFT, PAGE_SIZE, RowKind
 from mixstack.elf import BadElf, Elf
 
-from .entries import read_entries
+from .callees import with_slots
+from .entries import Fde, read_entries
 from .instructions import Interpreter
 from .rows import KIND_SHIFT, PC_MASK, UnwindTable, index_pages
 
-COMPILER_VERSION = 2
+COMPILER_VERSION = 3
 """Counts up whenever the same file would give other rows or pages."""
 
 _CODE_MAX = 1 << 30  # bytes from the first to the last instruction of a file: none comes near
@@ -49,9 +50,11 @@ def compile_table(elf: Elf) -> UnwindTable:
         raise BadElf(f"{elf.name}: no .eh_frame")
     if len(section.data) > _SECTION_MAX:
         raise BadElf(f"{elf.name}: .eh_frame of {len(section.data)} bytes")
-    rows = compile_rows(bytes(section.data), section.vaddr, code)
+    entries = read_entries(bytes(section.data), section.vaddr)
+    rows = compile_rows(entries, code)
     if len(rows) == 1:
         raise BadElf(f"{elf.name}: .eh_frame says nothing of the code")
+    rows = with_slots(rows, code.base, elf, {fde.start: fde for fde in entries})
     return UnwindTable(code.base, rows.tobytes(), index_pages(rows, code.end - code.base))
 
 
@@ -72,7 +75,7 @@ def code_range(elf: Elf) -> CodeRange:
     return CodeRange(base, end)
 
 
-def compile_rows(eh_frame: bytes, vaddr: int, code: CodeRange) -> array[int]:
+def compile_rows(entries: Iterable[Fde], code: CodeRange) -> array[int]:
     """The packed rows for the code, sorted by pc, the first at pc 0.
 
     Where no FDE speaks there is a row of kind NONE; two neighbours never have the same rule.
@@ -80,7 +83,7 @@ def compile_rows(eh_frame: bytes, vaddr: int, code: CodeRange) -> array[int]:
     rows = array("Q", [_NONE])
     rule = _NONE  # of the last row
     covered = 0
-    for start, stop, relative in _without_overlap(_regions(eh_frame, vaddr, code)):
+    for start, stop, relative in _without_overlap(_regions(entries, code)):
         if start > covered and rule != _NONE:
             rows.append(_NONE + covered)
             rule = _NONE
@@ -99,11 +102,11 @@ def compile_rows(eh_frame: bytes, vaddr: int, code: CodeRange) -> array[int]:
     return rows
 
 
-def _regions(eh_frame: bytes, vaddr: int, code: CodeRange) -> Iterator[_Region]:
+def _regions(entries: Iterable[Fde], code: CodeRange) -> Iterator[_Region]:
     """What each sound FDE inside of the code says, sorted by start, then by size."""
     interpreter = Interpreter()
     base, end = code
-    for start, size, cie, instructions in read_entries(eh_frame, vaddr):
+    for start, size, cie, instructions in entries:
         if base <= start < end:
             relative = interpreter.rows(cie, instructions)
             if relative is not None:

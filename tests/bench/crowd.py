@@ -17,7 +17,7 @@ from ..live.test_losses import CROWD
 def main(arguments: list[str]) -> int:
     seconds = int(arguments[0]) if arguments else 60
     # It ends by itself: what is recorded is then read back in peace.
-    life = str(seconds + 10)
+    life = str(seconds + 40)
     with (
         tempfile.TemporaryDirectory() as name,
         running([sys.executable, "-c", CROWD, "100", life]) as target,

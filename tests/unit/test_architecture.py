@@ -26,16 +26,20 @@ ARROWS: dict[str, set[str]] = {
     "": set(),  # mixstack/__init__.py
     "__main__": {"cli.main"},
     "model": set(),
+    "source": set(),
     "errors": set(),
     "elf": set(),
+    "collector": set(),
+    "columns": {"model"},
     "privileges": set(),
     "bpf": {"errors", "privileges"},
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
-    "capture": {"model", "errors", "bpf.wire"},  # samples are stored as the probe sent them
-    "symbolize": {"model", "elf"},
-    "merge": {"model"},
+    # samples are stored as the probe sent them
+    "capture": {"model", "source", "columns", "errors", "collector", "bpf.wire"},
+    "symbolize": {"model", "source", "elf"},
+    "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
         "",
@@ -49,6 +53,8 @@ ARROWS: dict[str, set[str]] = {
         "privileges",
         "symbolize.kernel",
         "symbolize.record_side",
+        "symbolize.native",
+        "source",
     },
     "doctor": {
         "errors",
@@ -66,6 +72,7 @@ ARROWS: dict[str, set[str]] = {
         "errors",
         "record.options",
         "record.session",
+        "collector",
         "capture.reader",
         "symbolize.names",
         "symbolize.offline",
@@ -76,7 +83,17 @@ ARROWS: dict[str, set[str]] = {
 }
 
 # Values in, values out: no file, no process, no clock, no terminal.
-PURE = ("model", "errors", "elf_names", "merge", "export", "unwind", "symbolize", "capture.layout")
+PURE = (
+    "model",
+    "source",
+    "errors",
+    "elf_names",
+    "merge",
+    "export",
+    "unwind",
+    "symbolize",
+    "capture.layout",
+)
 IMPURE = {
     "unwind.cache": "keeps compiled tables on disk",
     "symbolize.kernel": "reads the kernel's own symbol table",
@@ -84,6 +101,7 @@ IMPURE = {
     "symbolize.offline": "the same, for a capture that was cut off",
     "symbolize.rooted": "opens a file below a root folder",
     "symbolize.debug_files": "looks for the debug files of a file",
+    "symbolize.native": "opens the files whose source lines are wanted",
 }
 WORLD = {
     "os",
@@ -206,7 +224,7 @@ def test_the_probe_and_the_join_never_meet() -> None:
         parts = {name.partition(".")[0] for name in our_imports(source)}
         assert not {"bpf", "merge"} <= parts, source.name
     joined = reachable("merge.profile", "merge.splice", "export.speedscope", "export.collapsed")
-    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model"}
+    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model", "columns"}
 
 
 def test_right_of_the_capture_nothing_needs_a_kernel_or_a_target() -> None:
@@ -223,7 +241,18 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     parts = {n.split(".")[1] for n in loaded.stdout.split()}
-    assert parts == {"capture", "symbolize", "merge", "export", "model", "errors", "bpf"}
+    assert parts == {
+        "capture",
+        "symbolize",
+        "merge",
+        "export",
+        "model",
+        "source",
+        "columns",
+        "collector",
+        "errors",
+        "bpf",
+    }
     assert {n for n in loaded.stdout.split() if ".bpf" in n} == {
         "mixstack.bpf",
         "mixstack.bpf.wire",
@@ -379,9 +408,12 @@ def test_the_probe_says_its_licence(path: Path) -> None:
 
 def test_the_probe_has_the_form_that_every_kernel_takes() -> None:
     """Tail calls and bounded loops, no calls between functions, no globals: see ARCHITECTURE.md."""
-    text = "\n".join(p.read_text() for p in sorted((PACKAGE / "bpf").glob("*.[ch]")))
+    sources = {p.name: p.read_text() for p in sorted((PACKAGE / "bpf").glob("*.[ch]"))}
     for forbidden in ("bpf_loop(", "bpf_for(", "__noinline", "bpf_map_update_elem"):
-        assert forbidden not in text, forbidden
+        found = [name for name, text in sources.items() if forbidden in text]
+        # What runs where a process forks is not in an interrupt: no lock of a map is held there.
+        allowed = ["lives.bpf.h"] if forbidden == "bpf_map_update_elem" else []
+        assert found == allowed, forbidden
 
 
 def test_nothing_names_the_machine_it_was_written_on() -> None:

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mixstack.bpf import perf, wire
+from mixstack.bpf.bcc import BccObject
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
 from mixstack.bpf.perf import cpus_in, online_cpus, possible_cpus
@@ -172,6 +174,46 @@ def test_stopped_and_started_again(probe: Probe, busy: subprocess.Popen[bytes]) 
     stopped = probe.total(Counter.SAMPLES)
     time.sleep(0.05)
     assert probe.total(Counter.SAMPLES) == stopped
+
+
+def _entry(chain_kind: wire.ChainKind, *, tss_slot: int = 8, several: int = 0) -> wire.ProcessEntry:
+    layout = wire.Layout(chain_kind=chain_kind)
+    return wire.ProcessEntry(tss_slot=tss_slot, several=several, layout=layout)
+
+
+LISTS = {"find_thread"}
+FRAME_OBJECTS = {"walk_frames", "find_markers", "learn_markers"}
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("entry", "needed"),
+    [
+        pytest.param(wire.ProcessEntry(), set(), id="no Python"),
+        pytest.param(_entry(wire.ChainKind.SHIM), set(), id="3.13"),
+        pytest.param(_entry(wire.ChainKind.SHIM, tss_slot=0), LISTS, id="no slot known"),
+        pytest.param(_entry(wire.ChainKind.SHIM, several=1), LISTS, id="sub-interpreters"),
+        pytest.param(_entry(wire.ChainKind.FRAME), FRAME_OBJECTS, id="3.8"),
+        pytest.param(
+            _entry(wire.ChainKind.FRAME_CFRAME, several=1), FRAME_OBJECTS | LISTS, id="all"
+        ),
+    ],
+)
+def test_programs_are_loaded_when_a_process_needs_them_and_once(
+    entry: wire.ProcessEntry, needed: set[str], probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    kind = BccObject if LOADER == "bcc" else BpfObject
+    load_more: Any = kind.load_more
+
+    def spy(part: Any, names: Collection[str]) -> None:
+        loaded.extend(names)
+        load_more(part, names)
+
+    monkeypatch.setattr(kind, "load_more", spy)
+    for _ in range(2):
+        probe.set_process(os.getpid(), entry)
+    assert sorted(loaded) == sorted(needed)
 
 
 @pytest.mark.live

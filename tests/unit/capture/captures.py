@@ -31,6 +31,7 @@ from mixstack.model import (
     Step,
     Symbol,
 )
+from mixstack.source import SourceCall, SourceCalls
 from tests.encode import encode_sample, encode_with_chain, marker_entry, python_entry
 
 RECORDING = Recording(
@@ -65,6 +66,7 @@ class Contents:
     codes: tuple[Code, ...] = ()
     symbols: tuple[Symbol, ...] = ()
     kernel_symbols: tuple[KernelSymbol, ...] = ()
+    source_calls: tuple[SourceCalls, ...] = ()
     samples: tuple[Sample, ...] = ()
     records: tuple[bytes, ...] = ()  # of samples, as the probe sends them
     footer: Footer = FOOTER
@@ -90,6 +92,7 @@ def add_all_but_samples(writer: CaptureWriter, contents: Contents) -> None:
     writer.add_codes(contents.codes)
     writer.add_symbols(contents.symbols)
     writer.add_kernel_symbols(contents.kernel_symbols)
+    writer.add_source_calls(contents.source_calls)
 
 
 def in_time_order(samples: tuple[Sample, ...]) -> list[Sample]:
@@ -107,6 +110,7 @@ def is_part_of(capture: Capture, whole: Capture) -> bool:
         and all(set(found) <= set(whole.mappings[pid]) for pid, found in capture.mappings.items())
         and all(set(found) <= set(whole.symbols[of]) for of, found in capture.symbols.items())
         and set(capture.kernel_symbols) <= set(whole.kernel_symbols)
+        and capture.source_calls.items() <= whole.source_calls.items()
         and capture.footer in (None, whole.footer)
         and all(sample in remaining for sample in capture.samples())
     )
@@ -172,6 +176,13 @@ SMALL = Contents(
         Symbol(1, 0x9000, 0x9100, "_ZN1fEv"),
     ),
     kernel_symbols=(KernelSymbol(0xFFFF_FFFF_8100_0000, 0xFFFF_FFFF_8100_0100, "vfs_read", None),),
+    source_calls=(
+        SourceCalls(
+            0,
+            0x5678,
+            (SourceCall("loop", "/src/ceval.c", 12), SourceCall(None, "/src/\udcff.h", None)),
+        ),
+    ),
     samples=(
         Sample(5_100_000_000, 4242, 4242, 0, "python3", _MIXED),
         Sample(5_300_000_000, 4242, 4250, 1, "worker-\udcff", _CUT),

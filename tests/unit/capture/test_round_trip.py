@@ -29,6 +29,7 @@ contents = st.builds(
     codes=st.lists(strategies.codes, max_size=3).map(tuple),
     symbols=st.lists(strategies.symbols, max_size=3).map(tuple),
     kernel_symbols=st.lists(strategies.kernel_symbols, max_size=3).map(tuple),
+    source_calls=st.lists(strategies.source_calls, max_size=3).map(tuple),
     samples=st.lists(strategies.samples, max_size=4).map(tuple),
     footer=strategies.footers,
 )
@@ -59,6 +60,7 @@ def test_everything_comes_back_equal(contents: Contents, flush_every: int) -> No
     assert all(_ascend(s.start for s in found) for found in capture.symbols.values())
     assert set(capture.kernel_symbols) == set(contents.kernel_symbols)
     assert _ascend(s.start for s in capture.kernel_symbols)
+    assert capture.source_calls == {(c.module_id, c.vaddr): c.calls for c in contents.source_calls}
     assert list(capture.samples()) == in_time_order(contents.samples)
     assert capture.sample_count == len(contents.samples)
 

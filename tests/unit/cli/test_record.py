@@ -38,6 +38,7 @@ UseSession = Callable[[FakeSession], FakeSession]
             RecordOptions(7, (), "x", 3.0, 1),
             id="long options",
         ),
+        pytest.param(["-p", "7", "--no-lines"], RecordOptions(7, (), lines=False), id="no lines"),
         pytest.param(
             ["--", "python", "-X", "dev", "a.py", "-p", "3"],
             RecordOptions(None, ("python", "-X", "dev", "a.py", "-p", "3")),
@@ -188,6 +189,11 @@ def test_the_status_line_of_a_terminal(
     text = terminal.getvalue()
     assert "\r\x1b[Krecording: 2.2 s, 1,234 samples, 2 lost\r\x1b[K" in text
     assert text.endswith("next: mixstack merge out.data\n")
+
+
+def test_the_status_line_while_lines_are_read() -> None:
+    progress = Progress(3.0, 1234, 2, lines=(1500, 20_000))
+    assert record.status_text(progress) == "reading line tables: 1,500 of 20,000 addresses"
 
 
 def test_exit_code_rule_is_the_shells() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
@@ -56,7 +56,7 @@ class Mapped:
     """One module at BASE; notes what is asked."""
 
     asked: list[int] = field(default_factory=list)
-    process: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(pid=1))
+    process: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(pid=2))
 
     def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
         self.asked.append(address)
@@ -69,18 +69,26 @@ class Case:
     def __init__(self) -> None:
         self.written, self.mapped = Written(), Mapped()
         self.book = AddressBook(cast(CaptureWriter, self.written))
+        self.pids: set[int] = set()
 
     def collect(self, *samples: Sample) -> None:
+        self.pids.update(s.pid for s in samples)
         self.book.collect(b"".join(map(encode_sample, samples)))
 
     def write(self) -> None:
-        self.book.write_new(cast(Follower, self.mapped))
+        for pid in sorted(self.pids):
+            self.mapped.process = SimpleNamespace(pid=pid)
+            self.book.write_process(cast(Follower, self.mapped))
+        self.book.write_kernel()
+        self.book.write_found(wait=True)
 
 
 @pytest.fixture
-def case(monkeypatch: pytest.MonkeyPatch) -> Case:
+def case(monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     monkeypatch.setattr(addresses, "kernel_symbols", _kernel_symbols)
-    return Case()
+    made = Case()
+    yield made
+    made.book.close()
 
 
 def _kernel_symbols(found: Iterable[int]) -> list[KernelSymbol]:
@@ -136,6 +144,16 @@ def test_kernel_functions_are_written_once_and_sorted(case: Case) -> None:
     assert [s.start - KERNEL for s in case.written.kernel] == [0, 0x2000, 0x1000]
 
 
+def test_of_a_process_that_was_forgotten_all_is_new(case: Case) -> None:
+    case.collect(sample((BASE + 0x1104, Step.LEAF)))
+    case.write()
+    case.book.forget(2)
+    case.collect(sample((BASE + 0x1104, Step.LEAF)))
+    case.write()
+    assert case.mapped.asked == [BASE + 0x1104] * 2
+    assert case.written.symbols == [F]
+
+
 def test_nothing_collected_writes_nothing(case: Case) -> None:
     case.collect()
     case.write()
@@ -155,6 +173,7 @@ def test_all_addresses_of_all_records_and_no_other(samples: list[Sample]) -> Non
         case = Case()
         case.collect(*samples)
         case.write()
+        case.book.close()
     stacks = [s.stack for s in samples]
     assert set(case.mapped.asked) == {
         0 if frame.lookup_pc is None else frame.lookup_pc for s in stacks for frame in s.native

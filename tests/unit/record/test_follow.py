@@ -17,8 +17,9 @@ from mixstack.bpf.probe import Probe
 from mixstack.bpf.wire import ChainKind, Learned, MappingEntry, MappingKind, ProcessEntry
 from mixstack.model import MappingSnapshot, Process
 from mixstack.record import follow
-from mixstack.record.describe import ANONYMOUS, TRAMPOLINE
-from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
+from mixstack.record.describe import ANONYMOUS, TRAMPOLINE, Describer
+from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener, Shared
+from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import VDSO, ModuleRegistry
 from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import FoundInterpreter, find_interpreter
@@ -96,13 +97,20 @@ class Case:
         self.processes: list[Process] = []
         self.snapshots: list[MappingSnapshot] = []
         self.notes: list[str] = []
-        self.follower = Follower(
-            TargetProcess.open(pid),
+        registry = ModuleRegistry(None)
+        self.shared = Shared(
             cast(Probe, self.probe),
-            ModuleRegistry(None),
-            TableSpace(self.probe.rows, self.probe.pages),
-            Listener(self.processes.append, self.snapshots.append, self.notes.append),
+            registry,
+            Describer(registry, TableSpace(self.probe.rows, self.probe.pages)),
+            MappingSpace(self.probe.mappings),
+            Listener(
+                self.processes.append,
+                self.snapshots.append,
+                lambda _pid, note: self.notes.append(note),
+                lambda _pid: self.notes.append("no room"),
+            ),
         )
+        self.follower = Follower(TargetProcess.open(pid), self.shared)
 
     def labels(self) -> list[str | None]:
         return [m.label for m in self.snapshots[-1].mappings]
@@ -344,9 +352,9 @@ def test_another_interpreter_after_an_exec(build: Build, monkeypatch: pytest.Mon
         assert target.child.stdout is not None
         assert target.child.stdout.readline() == "ready\n"
         case.follower.refresh(asked=True)
-        set_first, removed, set_again = case.probe.told
+        set_first, forgotten, set_again = case.probe.told
         assert set_first.entry is not None
-        assert removed == Told(pid, None)
+        assert forgotten == Told(pid, bytes(ProcessEntry(family=pid)))
         assert set_again.entry is not None
         assert case.probe.entry.layout.chain_kind == ChainKind.CFRAME
         assert case.probe.entry.slot != slot

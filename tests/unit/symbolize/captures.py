@@ -21,6 +21,7 @@ from mixstack.model import (
     Sample,
     Symbol,
 )
+from mixstack.source import SourceCall
 
 PID = 7
 LIBPYTHON, LIBC, EXTENSION = 1, 2, 3
@@ -37,6 +38,8 @@ class FakeCapture:
     codes: dict[tuple[int, CodeKey], Code] = field(default_factory=dict)
     symbols: dict[int, tuple[Symbol, ...]] = field(default_factory=dict)
     kernel_symbols: tuple[KernelSymbol, ...] = ()
+    source_calls: dict[tuple[int, int], tuple[SourceCall, ...]] = field(default_factory=dict)
+    families: dict[int, tuple[int, ...]] = field(default_factory=dict)
     recorded: list[Sample] = field(default_factory=list)
 
     def samples(self) -> Iterator[Sample]:

@@ -24,6 +24,7 @@ _USUAL = [
     str(_LIBRARIES / "libc.so.6"),
     str(_LIBRARIES / "libm.so.6"),
     str(_LIBRARIES / "libstdc++.so.6"),
+    str(_LIBRARIES / "libcrypto.so.3"),
     str(_LIBRARIES / "ld-linux-x86-64.so.2"),
     str(Path.home() / ".pyenv/versions/3.13.0/lib/libpython3.13.so.1.0"),
 ]
