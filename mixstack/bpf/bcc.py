@@ -17,6 +17,7 @@ import sys
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
+from mixstack.bpf.kernel_types import own_pid_namespace
 from mixstack.bpf.wire import Config
 from mixstack.errors import MissingPrivilege, NoBcc, NoKernelTypes, NoProbe, ProbeRejected
 from mixstack.privileges.capabilities import effective_capabilities, missing_capabilities
@@ -40,6 +41,7 @@ _PROTOTYPES: Final = {  # bcc's libbpf.h and bpf_module.h
     "bpf_table_key_size_id": (ctypes.c_size_t, (ctypes.c_void_p, ctypes.c_size_t)),
     "bpf_table_leaf_size_id": (ctypes.c_size_t, (ctypes.c_void_p, ctypes.c_size_t)),
 }
+_HEADERS: Final = "#include <linux/sched/signal.h>\n#include <linux/pid_namespace.h>\n"
 # struct task_struct, as the headers of the running kernel have it: the sizes of these arrays.
 _OFFSETS: Final = {
     "task_fsbase": "offsetof(struct task_struct, thread.fsbase)",
@@ -48,6 +50,13 @@ _OFFSETS: Final = {
     "task_tgid": "offsetof(struct task_struct, tgid)",
     "task_signal": "offsetof(struct task_struct, signal)",
     "signal_live": "offsetof(struct signal_struct, live)",
+    "task_pid": "offsetof(struct task_struct, thread_pid)",
+    "signal_pid": "offsetof(struct signal_struct, pids[PIDTYPE_TGID])",
+    "pid_level": "offsetof(struct pid, level)",
+    "pid_numbers": "offsetof(struct pid, numbers)",
+    "upid_bytes": "sizeof(struct upid)",
+    "upid_namespace": "offsetof(struct upid, ns)",
+    "namespace_inode": "offsetof(struct pid_namespace, ns.inum)",
     "user_regs": "THREAD_SIZE - sizeof(struct pt_regs)",
 }
 
@@ -229,7 +238,7 @@ def config_from_headers() -> Config:
         if not os.path.isdir(folder):
             raise FileNotFoundError(folder)
         with _quiet(), _kernel_source(None):
-            module = bcc.BPF(text="#include <linux/sched/signal.h>\n" + "\n".join(arrays))
+            module = bcc.BPF(text=_HEADERS + "\n".join(arrays))
     except Exception as e:
         raise NoKernelTypes(
             f"this kernel ({os.uname().release}) carries no BTF type information"
@@ -243,7 +252,8 @@ def config_from_headers() -> Config:
         for name in _OFFSETS
     }
     module.cleanup()
-    return Config(**{name: entries - 1 for name, entries in found.items()})
+    offsets = {name: entries - 1 for name, entries in found.items()}
+    return Config(pid_namespace=own_pid_namespace(), **offsets)
 
 
 def _import_bcc() -> Any:

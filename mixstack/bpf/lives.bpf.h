@@ -5,7 +5,7 @@
 #ifndef MIXSTACK_LIVES_H
 #define MIXSTACK_LIVES_H
 
-#include "state.bpf.h"
+#include "pids.bpf.h"
 
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value,
 				   ms_u64 flags) = (void *)2;
@@ -46,18 +46,10 @@ INLINE void tell(ms_u32 record, ms_u32 pid, ms_u32 parent)
 	bpf_ringbuf_output(&ms_ring, &life, sizeof(life), BPF_RB_FORCE_WAKEUP);
 }
 
-INLINE ms_u32 tgid_of(const struct ms_config *config, ms_u64 task)
-{
-	ms_u32 tgid = 0;
-
-	bpf_probe_read_kernel(&tgid, sizeof(tgid), task + config->task_tgid);
-	return tgid;
-}
-
 /* The child's memory is a copy of the parent's (vfork: it is the parent's): so are its tables. */
 INLINE void process_forked(const struct ms_config *config, ms_u64 parent_task, ms_u64 child_task)
 {
-	ms_u32 parent = tgid_of(config, parent_task), child = tgid_of(config, child_task);
+	ms_u32 parent = process_of(config, parent_task), child = process_of(config, child_task);
 	struct ms_process *process;
 
 	if (!child || child == parent) /* a thread */

@@ -6,10 +6,10 @@ import os
 import platform
 import resource
 import select
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import mixstack
@@ -28,6 +28,7 @@ from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
 from mixstack.record.describe import Describer
 from mixstack.record.follow import Follower, Listener, Shared
+from mixstack.record.interruption import Interruption, interruptible
 from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
 from mixstack.record.mapping_space import MappingSpace
@@ -36,7 +37,7 @@ from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResul
 from mixstack.record.processes import Processes
 from mixstack.record.tables import TableSpace, within
 from mixstack.target.interpreter import read_ahead
-from mixstack.target.process import TargetProcess, running_processes
+from mixstack.target.process import TargetProcess, check_proc_is_ours, running_processes
 
 _STDERR: Final = 2
 ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
@@ -64,6 +65,7 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
     Raises the errors of errors.py; an earlier capture is set aside only once recording can begin.
     """
     begin = time.monotonic()
+    check_proc_is_ours()
     with ExitStack() as stack:
         launched = _launch(options) if options.command else None
         if launched is not None:
@@ -71,7 +73,7 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
         owner = writer_of(options.output, options.user)
         if owner is not None:
             become(owner, FOR_SETTING_UP)
-        interrupted = stack.enter_context(_interruptible())
+        interrupted = stack.enter_context(interruptible())
         try:
             result = _Session(options, launched, interrupted, on_progress, stack).run()
         except OutputError as error:
@@ -139,6 +141,7 @@ class _Session:
         self._addresses = AddressBook(self._writer)
         stack.callback(self._addresses.close)
         self._space = TableSpace(self._probe.rows, self._probe.pages)
+        reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="files")
         self._shared = Shared(
             self._probe,
             self._registry,
@@ -150,7 +153,9 @@ class _Session:
                 note=self._note,
                 no_room=self._no_room,
             ),
+            reader=reader,
         )
+        stack.callback(reader.shutdown, cancel_futures=True)
         self._processes = Processes(self._shared, self._before_change)
         self._target: Follower | None = None
         if process is not None:
@@ -394,40 +399,6 @@ def _allow_many_files() -> None:
     """The files of the recorded programs stay open: their names may be gone when they are read."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-class Interruption:
-    """A descriptor that becomes readable when a signal asks for the recording's end."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    @property
-    def pending(self) -> bool:
-        """Whether a signal has asked for it."""
-        return bool(select.select([self.fd], [], [], 0)[0])
-
-    def forget(self) -> None:
-        """From now on only further signals count."""
-        with suppress(BlockingIOError):
-            os.read(self.fd, select.PIPE_BUF)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Interruption]:
-    """While it lasts, SIGINT, SIGTERM and SIGHUP make the descriptor readable, and nothing else."""
-    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    try:
-        yield Interruption(read)
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(read)
-        os.close(write)
 
 
 def _pidfd(pid: int) -> int:
