@@ -8,6 +8,7 @@
 #   make support the table of docs/support.md: how stacks join on every build
 #   make oracle  the oracles at full length: a million samples against trampolines, 300 stops with gdb per
 #                interpreter (most of an hour)
+#   make losses  200 recordings killed at random moments, and 100 busy threads at 9,999 Hz for a minute
 #   make trees   the interpreters of later releases of Debian, in build/trees or $MIXSTACK_TREES
 #   make wheel   a wheel with the compiled probe inside, in dist/
 
@@ -24,7 +25,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test test-bcc lint bench guard support oracle trees wheel setup setup-dev clean
+.PHONY: demo test test-bcc lint bench guard support oracle losses trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -64,6 +65,10 @@ support: setup-dev trees
 oracle: setup-dev trees
 	$(PYTHON) -m tests.bench.trampoline_oracle
 	$(PYTHON) -m tests.bench.gdb_oracle 300
+
+losses: setup-dev
+	$(PYTHON) -m tests.bench.kills 200
+	$(PYTHON) -m tests.bench.crowd 60
 
 trees:
 	$(call need,mmdebstrap,mmdebstrap debian-archive-keyring)
