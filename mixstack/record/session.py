@@ -6,10 +6,9 @@ import os
 import platform
 import resource
 import select
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import mixstack
@@ -22,12 +21,13 @@ from mixstack.errors import NoSuchProcess, OutputError, TargetError
 from mixstack.model import Code, Footer, Losses, Recording
 from mixstack.privileges.capabilities import FOR_RECORDING, FOR_SETTING_UP, keep_only
 from mixstack.privileges.user import User, become, home_of_process, writer_of
-from mixstack.record.addresses import AddressBook
+from mixstack.record.addresses import KERNEL_UNNAMED, AddressBook
 from mixstack.record.children import descendants
 from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
 from mixstack.record.describe import Describer
 from mixstack.record.follow import Follower, Listener, Shared
+from mixstack.record.interruption import Interruption, interruptible
 from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
 from mixstack.record.mapping_space import MappingSpace
@@ -71,7 +71,7 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
         owner = writer_of(options.output, options.user)
         if owner is not None:
             become(owner, FOR_SETTING_UP)
-        interrupted = stack.enter_context(_interruptible())
+        interrupted = stack.enter_context(interruptible())
         try:
             result = _Session(options, launched, interrupted, on_progress, stack).run()
         except OutputError as error:
@@ -186,6 +186,8 @@ class _Session:
         self._flush(at_end=True)
         end_ns = time.monotonic_ns()
         cpu_s = self._cpu_s - cpu_before
+        if self._addresses.kernel_unnamed:
+            self._notes.append(KERNEL_UNNAMED)
         if self._options.lines:
             self._look_up_lines()
         footer = Footer(
@@ -314,17 +316,11 @@ class _Session:
     def _look_up_lines(self) -> None:
         """Source lines of what was sampled; a further signal ends it, and what was found stays."""
         self._interrupted.forget()
-        begin = time.monotonic()
+        begin, lost = time.monotonic(), self._probe.total(Counter.LOST)
 
         def go_on(done: int, total: int) -> bool:
-            self._on_progress(
-                Progress(
-                    time.monotonic() - begin,
-                    self._samples,
-                    self._probe.total(Counter.LOST),
-                    lines=(done, total),
-                )
-            )
+            elapsed_s = time.monotonic() - begin
+            self._on_progress(Progress(elapsed_s, self._samples, lost, lines=(done, total)))
             return not self._interrupted.pending
 
         self._addresses.sources.write(self._writer, go_on, self._notes.append)
@@ -394,40 +390,6 @@ def _allow_many_files() -> None:
     """The files of the recorded programs stay open: their names may be gone when they are read."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-class Interruption:
-    """A descriptor that becomes readable when a signal asks for the recording's end."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    @property
-    def pending(self) -> bool:
-        """Whether a signal has asked for it."""
-        return bool(select.select([self.fd], [], [], 0)[0])
-
-    def forget(self) -> None:
-        """From now on only further signals count."""
-        with suppress(BlockingIOError):
-            os.read(self.fd, select.PIPE_BUF)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Interruption]:
-    """While it lasts, SIGINT, SIGTERM and SIGHUP make the descriptor readable, and nothing else."""
-    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    try:
-        yield Interruption(read)
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(read)
-        os.close(write)
 
 
 def _pidfd(pid: int) -> int:
