@@ -1,8 +1,10 @@
 # Each target does its own set-up on a Debian machine, as root: what is there already is left alone.
 #   make demo    record a small program that mixes Python, C and the kernel, and show where it spent its time
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
+#   make test-bcc  the live tests with the other loader
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine
+#   make guard   renew the counts that the tests hold mixstack to (instructions, calls, bytes, modules)
 #   make support the table of docs/support.md: how stacks join on every build
 #   make oracle  the oracles at full length: a million samples against trampolines, 300 stops with gdb per
 #                interpreter (most of an hour)
@@ -22,7 +24,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test lint bench support oracle trees wheel setup setup-dev clean
+.PHONY: demo test test-bcc lint bench guard support oracle trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -42,6 +44,9 @@ demo: setup
 test: lint trees
 	$(PYTHON) -m pytest
 
+test-bcc: setup-dev trees
+	MIXSTACK_LOADER=bcc $(PYTHON) -m pytest tests/live tests/unit/bpf/test_probe.py
+
 lint: setup-dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -49,6 +54,9 @@ lint: setup-dev
 
 bench: setup-dev trees
 	$(PYTHON) -m tests.bench.run
+
+guard: setup-dev
+	$(PYTHON) -m tests.guard.record
 
 support: setup-dev trees
 	$(PYTHON) -m tests.bench.support

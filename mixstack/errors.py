@@ -13,7 +13,8 @@ MixstackError
 │   ├── NoLibbpf             12
 │   ├── NoProbe              13   the package was built without clang
 │   ├── ProbeRejected        14   the kernel refused the probe
-│   └── NoHardwareClock      15   -e cycles on a machine without a PMU
+│   ├── NoHardwareClock      15   -e cycles on a machine without a PMU
+│   └── NoBcc                16   --loader bcc
 ├── OutputError              20   the file could not be written
 │   └── ReaderGone          141   `record -o -`: as a shell says it of SIGPIPE
 └── CaptureError
@@ -88,7 +89,8 @@ class MissingPrivilege(MachineError):
 class NoKernelTypes(MachineError):
     exit_code = 11
     default_hint = (
-        "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as every current distribution's is"
+        "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as every current distribution's is; "
+        "or install bcc and its headers: apt-get install python3-bpfcc linux-headers-$(uname -r)"
     )
 
 
@@ -113,6 +115,11 @@ class ProbeRejected(MachineError):
 class NoHardwareClock(MachineError):
     exit_code = 15
     default_hint = "leave -e out, or sample by the kernel's timers: -e cpu-clock"
+
+
+class NoBcc(MachineError):
+    exit_code = 16
+    default_hint = "install it: apt-get install python3-bpfcc   (Fedora: dnf install python3-bcc)"
 
 
 class OutputError(MixstackError):

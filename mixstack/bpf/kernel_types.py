@@ -20,6 +20,9 @@ _BITFIELDS = 1 << 31  # kind_flag: member offsets carry a bit-field size in bits
 # the kernel is a KASAN build (arch/x86/include/asm/page_64_types.h); BTF does not tell it. The
 # probe checks what it reads there and does without where it is wrong.
 _THREAD_SIZE = 16384
+_POINTER = 8
+_PIDTYPE_TGID = 1  # include/linux/pid_types.h
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _PT_REGS_BYTES = 168  # struct pt_regs of x86-64, unchanged in size since 2.6
 
 
@@ -46,8 +49,12 @@ class _Types:
             offset, type_id = offset + found[0], found[1]
         return offset
 
+    def size(self, struct: str) -> int:
+        """In bytes."""
+        return self._words(self.find(struct, _KIND_STRUCT), 3)[2]
+
     def find(self, name: str, kind: int) -> int:
-        found = self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)
+        found: int = self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)
         if found < 0:
             raise NoKernelTypes(f"this kernel's BTF does not know {name}")
         return found
@@ -94,6 +101,20 @@ def kernel_config(library: Libbpf) -> Config:
             task_tgid=types.offset("task_struct", "tgid"),
             task_signal=types.offset("task_struct", "signal"),
             signal_live=types.offset("signal_struct", "live"),
+            pid_namespace=own_pid_namespace(),
+            task_pid=types.offset("task_struct", "thread_pid"),
+            signal_pid=types.offset("signal_struct", "pids") + _PIDTYPE_TGID * _POINTER,
+            pid_level=types.offset("pid", "level"),
+            pid_numbers=types.offset("pid", "numbers"),
+            upid_bytes=types.size("upid"),
+            upid_namespace=types.offset("upid", "ns"),
+            namespace_inode=types.offset("pid_namespace", "ns", "inum"),
         )
     finally:
         types.close()
+
+
+def own_pid_namespace() -> int:
+    """The inode of the namespace whose pids this process uses; 0 for the initial one."""
+    inode = os.stat("/proc/self/ns/pid").st_ino
+    return 0 if inode == _INITIAL_PID_NAMESPACE else inode

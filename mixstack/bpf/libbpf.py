@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from mixstack.errors import MissingPrivilege, NoLibbpf, ProbeRejected
 from mixstack.privileges.refusal import explain_refusal
@@ -22,8 +23,14 @@ _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_object__close": (None, (ctypes.c_void_p,)),
     "bpf_object__find_map_by_name": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
     "bpf_object__find_program_by_name": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
+    "bpf_object__next_map": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p)),
+    "bpf_object__next_program": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p)),
+    "bpf_map__name": (ctypes.c_char_p, (ctypes.c_void_p,)),
+    "bpf_map__reuse_fd": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int)),
     "bpf_map__set_max_entries": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32)),
     "bpf_map__fd": (ctypes.c_int, (ctypes.c_void_p,)),
+    "bpf_program__name": (ctypes.c_char_p, (ctypes.c_void_p,)),
+    "bpf_program__set_autoload": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_bool)),
     "bpf_program__fd": (ctypes.c_int, (ctypes.c_void_p,)),
     "bpf_program__attach_raw_tracepoint": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
     "bpf_link__destroy": (ctypes.c_int, (ctypes.c_void_p,)),
@@ -61,7 +68,7 @@ class Libbpf:
             library = ctypes.CDLL("libbpf.so.1", use_errno=True)
         except OSError as e:
             raise NoLibbpf("the library libbpf.so.1 is not on this machine") from e
-        self._functions: dict[str, Callable[..., int]] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
         for name, (result, arguments) in _PROTOTYPES.items():
             function = getattr(library, name)
             function.restype = result
@@ -72,7 +79,7 @@ class Libbpf:
         if not os.environ.get("MIXSTACK_DEBUG"):
             self._functions["libbpf_set_print"](ctypes.cast(self._silence, ctypes.c_void_p))
 
-    def __getattr__(self, name: str) -> Callable[..., int]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         try:
             return self._functions[name]
         except KeyError:
@@ -86,6 +93,7 @@ class BpfObject:
         self._library = library
         self._image = image  # libbpf reads from it until the object is loaded
         self._links: list[int] = []
+        self._more: list[BpfObject] = []
         self._object = library.bpf_object__open_mem(image, len(image), None)
         if not self._object:
             raise ProbeRejected(f"libbpf cannot read the probe: {_errno_text()}")
@@ -95,8 +103,11 @@ class BpfObject:
         if self._library.bpf_map__set_max_entries(self._map(map_name), entries):
             raise ProbeRejected(f"map {map_name} cannot have {entries} elements: {_errno_text()}")
 
-    def load(self) -> None:
-        """Create the maps and verify the programs. Raises MissingPrivilege, ProbeRejected."""
+    def load(self, programs: Collection[str]) -> None:
+        """Create the maps and verify these programs. Raises MissingPrivilege, ProbeRejected."""
+        for program in self._each(self._library.bpf_object__next_program):
+            wanted = self._library.bpf_program__name(program).decode() in programs
+            self._library.bpf_program__set_autoload(program, wanted)
         result = self._library.bpf_object__load(self._object)
         if result == 0:
             return
@@ -108,11 +119,29 @@ class BpfObject:
             "see why with: MIXSTACK_DEBUG=1 mixstack record ...; then please report it",
         )
 
+    def load_more(self, programs: Collection[str]) -> None:
+        """Verify these programs as well: an object is loaded once, so they are another's.
+
+        Raises MissingPrivilege, ProbeRejected.
+        """
+        more = BpfObject(self._library, self._image)
+        self._more.append(more)
+        for each in more._each(self._library.bpf_object__next_map):
+            name = self._library.bpf_map__name(each).decode()
+            if self._library.bpf_map__reuse_fd(each, self.map_fd(name)):
+                raise ProbeRejected(f"map {name} cannot be shared: {_errno_text()}")
+        more.load(programs)
+
     def map_fd(self, name: str) -> int:
-        return self._library.bpf_map__fd(self._map(name))
+        return int(self._library.bpf_map__fd(self._map(name)))
 
     def program_fd(self, name: str) -> int:
-        return self._library.bpf_program__fd(self._program(name))
+        """Of a program that was loaded. Raises ProbeRejected."""
+        for part in (self, *self._more):
+            fd = int(self._library.bpf_program__fd(part._program(name)))
+            if fd >= 0:
+                return fd
+        raise ProbeRejected(f"the program {name} is not loaded")
 
     def attach_raw_tracepoint(self, program_name: str, tracepoint: str) -> None:
         """Run a program wherever the kernel passes this point, until `close`; needs no tracefs."""
@@ -153,6 +182,8 @@ class BpfObject:
         for link in self._links:
             self._library.bpf_link__destroy(link)
         self._links.clear()
+        while self._more:
+            self._more.pop().close()
         if self._object:
             self._library.bpf_object__close(self._object)
             self._object = 0
@@ -161,13 +192,19 @@ class BpfObject:
         found = self._library.bpf_object__find_program_by_name(self._object, name.encode())
         if not found:
             raise ProbeRejected(f"the probe has no program {name}")
-        return found
+        return int(found)
 
     def _map(self, name: str) -> int:
         found = self._library.bpf_object__find_map_by_name(self._object, name.encode())
         if not found:
             raise ProbeRejected(f"the probe has no map {name}")
-        return found
+        return int(found)
+
+    def _each(self, following: Callable[[int, int | None], int | None]) -> Iterator[int]:
+        found = following(self._object, None)
+        while found:
+            yield found
+            found = following(self._object, found)
 
 
 def _errno_text() -> str:

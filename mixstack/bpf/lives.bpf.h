@@ -5,7 +5,7 @@
 #ifndef MIXSTACK_LIVES_H
 #define MIXSTACK_LIVES_H
 
-#include "state.bpf.h"
+#include "pids.bpf.h"
 
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value,
 				   ms_u64 flags) = (void *)2;
@@ -46,18 +46,10 @@ INLINE void tell(ms_u32 record, ms_u32 pid, ms_u32 parent)
 	bpf_ringbuf_output(&ms_ring, &life, sizeof(life), BPF_RB_FORCE_WAKEUP);
 }
 
-INLINE ms_u32 tgid_of(const struct ms_config *config, ms_u64 task)
-{
-	ms_u32 tgid = 0;
-
-	bpf_probe_read_kernel(&tgid, sizeof(tgid), task + config->task_tgid);
-	return tgid;
-}
-
 /* The child's memory is a copy of the parent's (vfork: it is the parent's): so are its tables. */
 INLINE void process_forked(const struct ms_config *config, ms_u64 parent_task, ms_u64 child_task)
 {
-	ms_u32 parent = tgid_of(config, parent_task), child = tgid_of(config, child_task);
+	ms_u32 parent = process_of(config, parent_task), child = process_of(config, child_task);
 	struct ms_process *process;
 
 	if (!child || child == parent) /* a thread */
@@ -97,37 +89,6 @@ INLINE void process_exits(const struct ms_config *config, ms_u64 task, ms_u32 pi
 		bpf_map_delete_elem(&ms_processes, &pid);
 	else
 		tell(MS_RECORD_EXIT, pid, 0);
-}
-
-/* args: the parent's task, the child's */
-SEC("raw_tp/sched_process_fork")
-int on_fork(ms_u64 *args)
-{
-	ms_u32 zero = 0;
-	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
-
-	if (config)
-		process_forked(config, args[0], args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_exec")
-int on_exec(ms_u64 *args)
-{
-	process_execed(bpf_get_current_pid_tgid() >> 32);
-	return 0;
-}
-
-/* args: the task; once for each of its threads */
-SEC("raw_tp/sched_process_exit")
-int on_exit(ms_u64 *args)
-{
-	ms_u32 zero = 0;
-	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
-
-	if (config)
-		process_exits(config, args[0], bpf_get_current_pid_tgid() >> 32);
-	return 0;
 }
 
 #endif

@@ -86,21 +86,21 @@ INLINE void walk_python(struct bpf_perf_event_data *ctx, struct ms_state *s)
 SEC("perf_event")
 int on_sample(struct bpf_perf_event_data *ctx)
 {
-	ms_u64 pid_tid = bpf_get_current_pid_tgid();
 	ms_u32 zero = 0;
-	struct ms_process *process = find_process(pid_tid >> 32);
-	struct ms_config *config;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+	struct ms_process *process;
 	struct ms_sample_buffer *sample;
 	struct ms_state *s;
-	ms_u64 task;
+	ms_u64 task, pid_tid;
 	long bytes;
 
-	if (!process)
+	if (!config)
 		return 0;
-	config = bpf_map_lookup_elem(&ms_configs, &zero);
+	pid_tid = current_pids(config);
+	process = find_process(pid_tid >> 32);
 	s = the_state();
 	sample = the_sample();
-	if (!config || !s || !sample)
+	if (!process || !s || !sample)
 		return 0;
 	s->process = *process;
 	start_sample(s, sample, pid_tid);
@@ -397,4 +397,41 @@ int send_codes(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
+/* args: the parent's task, the child's */
+SEC("raw_tp/sched_process_fork")
+int on_fork(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_forked(config, args[0], args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_execed(current_pids(config) >> 32);
+	return 0;
+}
+
+/* args: the task; once for each of its threads */
+SEC("raw_tp/sched_process_exit")
+int on_exit(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_exits(config, args[0], current_pids(config) >> 32);
+	return 0;
+}
+
+#ifndef MS_BCC /* which has one of its own */
 char ms_license[] SEC("license") = "Dual MIT/GPL";
+#endif

@@ -302,6 +302,14 @@ struct ms_config {
 	ms_u32 task_tgid;    /* offset of tgid in task_struct */
 	ms_u32 task_signal;  /* offset of signal in task_struct */
 	ms_u32 signal_live;  /* offset of live in signal_struct: how many threads have not ended */
+	ms_u32 pid_namespace; /* the inode of user space's own, 0: the initial one */
+	ms_u32 task_pid;     /* offset of thread_pid in task_struct: a thread's struct pid */
+	ms_u32 signal_pid;   /* offset of pids[PIDTYPE_TGID] in signal_struct: a process' */
+	ms_u32 pid_level;    /* offset of level in struct pid: how many namespaces enclose its own */
+	ms_u32 pid_numbers;  /* offset of numbers in struct pid: a struct upid for each */
+	ms_u32 upid_bytes;   /* size of struct upid, and the offset of ns in it; that of nr is 0 */
+	ms_u32 upid_namespace;
+	ms_u32 namespace_inode; /* offset of ns.inum in struct pid_namespace */
 	ms_u32 reserved;
 };
 

@@ -174,10 +174,7 @@ MAP(ms_codes, BPF_MAP_TYPE_PERCPU_ARRAY, ms_u32, struct ms_code_buffer, 1, 0);
 MAP(ms_counts, BPF_MAP_TYPE_PERCPU_ARRAY, ms_u32, ms_u64, MS_COUNTERS, 0);
 MAP(ms_programs, BPF_MAP_TYPE_PROG_ARRAY, ms_u32, ms_u32, PROGRAMS, 0);
 
-struct {
-	int (*type)[BPF_MAP_TYPE_RINGBUF];
-	int (*max_entries)[4096];
-} ms_ring SEC(".maps");
+RING(ms_ring);
 
 INLINE struct ms_state *the_state(void)
 {

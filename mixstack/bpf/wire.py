@@ -313,5 +313,13 @@ class Config(LittleEndianStructure):
         ("task_tgid", c_uint32),
         ("task_signal", c_uint32),
         ("signal_live", c_uint32),
+        ("pid_namespace", c_uint32),
+        ("task_pid", c_uint32),
+        ("signal_pid", c_uint32),
+        ("pid_level", c_uint32),
+        ("pid_numbers", c_uint32),
+        ("upid_bytes", c_uint32),
+        ("upid_namespace", c_uint32),
+        ("namespace_inode", c_uint32),
         ("reserved", c_uint32),
     )

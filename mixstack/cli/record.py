@@ -15,6 +15,7 @@ from mixstack.record.options import (
     DEFAULT_RATE_HZ,
     DEFAULT_TABLE_MEMORY_MB,
     EVENTS,
+    LOADERS,
     MAX_RATE_HZ,
     MIN_RATE_HZ,
     STDOUT,
@@ -90,6 +91,14 @@ Examples:
     help="Memory for samples that wait to be written.  [default: by rate and CPUs]",
 )
 @click.option(
+    "--loader",
+    type=click.Choice(LOADERS),
+    default=LOADERS[0],
+    show_default=True,
+    envvar="MIXSTACK_LOADER",
+    help="What loads the probe; auto is libbpf where the kernel has BTF, else bcc.",
+)
+@click.option(
     "--as-root",
     is_flag=True,
     help="Under sudo: run CMD and write FILE as root, not as the user who called sudo.",
@@ -113,6 +122,7 @@ def record(
     no_lines: bool,
     event: str | None,
     buffer: int | None,
+    loader: str,
     as_root: bool,
     table_memory: int,
     command: tuple[str, ...],
@@ -140,6 +150,7 @@ def record(
         event=event,
         buffer_mb=buffer,
         table_memory_mb=table_memory,
+        loader=loader,
         user=user,
         environment=environment_of(user, os.environ) if user is not None else None,
         sheds_privileges=True,

@@ -31,17 +31,18 @@ NEEDED: Final = (Capability.CAP_BPF, Capability.CAP_PERFMON)
 # What CAP_SYS_ADMIN stood for before each got a capability of its own (5.8, 5.9): it still does.
 _SPLIT_OFF: Final = {*NEEDED, Capability.CAP_CHECKPOINT_RESTORE}
 
-# Once events and probe are set up: updates of the probe's maps (before 5.19 with CAP_BPF only), the
-# target's memory, its files (also deleted ones), and the names of the kernel's functions.
+# Once events and probe are set up: the programs that only some interpreters need, updates of the
+# probe's maps (before 5.19 with CAP_BPF only), the target's memory, its files (also deleted ones),
+# and the names of the kernel's functions.
 FOR_RECORDING: Final = (
-    Capability.CAP_BPF,
+    *NEEDED,
     Capability.CAP_SYS_PTRACE,
     Capability.CAP_DAC_READ_SEARCH,
     Capability.CAP_CHECKPOINT_RESTORE,
     Capability.CAP_SYSLOG,
 )
 # Before 5.11 the probe's memory counts against RLIMIT_MEMLOCK, which libbpf raises.
-FOR_SETTING_UP: Final = (*FOR_RECORDING, Capability.CAP_PERFMON, Capability.CAP_SYS_RESOURCE)
+FOR_SETTING_UP: Final = (*FOR_RECORDING, Capability.CAP_SYS_RESOURCE)
 
 _INITIAL_USER_NAMESPACE: Final = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 _VERSION_3: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3

@@ -6,6 +6,7 @@ import contextlib
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +15,7 @@ from mixstack.bpf.probe import Probe
 from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
 from mixstack.record.describe import Describer
+from mixstack.record.file_queue import FileQueue
 from mixstack.record.layout import wire_layout
 from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange, MappingSpace
 from mixstack.record.modules import LoadedModule, ModuleRegistry
@@ -50,6 +52,7 @@ class Shared:
     """What the followers of one recording have in common.
 
     slots: where the probe keeps what it learns of an evaluator, by the module that holds it.
+    reader: reads files while samples are taken out of the ring; None: they are read at once.
     """
 
     probe: Probe
@@ -58,13 +61,16 @@ class Shared:
     mapping_space: MappingSpace
     listener: Listener
     slots: dict[int, int] = field(default_factory=dict)
+    reader: Executor | None = None
 
 
 class Follower:
     """Follows one process through library loads and exec."""
 
-    def __init__(self, process: TargetProcess, shared: Shared, flags: int = 0) -> None:
-        """flags: `wire.ProcessFlag`, for the probe."""
+    def __init__(
+        self, process: TargetProcess, shared: Shared, flags: int = 0, unwatched: bool = False
+    ) -> None:
+        """flags: `wire.ProcessFlag`, for the probe. unwatched: it is being sampled already."""
         self.process = process
         self.since_ns: int | None = None  # when it began to be what it is, until that is written
         self._shared = shared
@@ -77,13 +83,14 @@ class Follower:
         self._mappings: tuple[Mapping, ...] = ()
         self._starts: list[int] = []
         self._range = _NO_RANGE
-        self._unread: list[MapLine] = []
+        self._files = FileQueue(shared.registry, shared.reader)
         self._entry = wire.ProcessEntry(family=process.pid, flags=flags)
         self._interpreter: FoundInterpreter | None = None
         self._recorded: Process | None = None
         self._unsupported: str | None = None  # why, as far as is known
         self._changed_at = time.monotonic()
-        self._unwatched_since: float | None = None  # since an exec, while its tables are prepared
+        # Since an exec, say: it is sampled, and cannot be unwound.
+        self._unwatched_since = time.monotonic() if unwatched else None
         self.read_at = 0.0
 
     def forked(self, pid: int, time_ns: int) -> Follower:
@@ -97,7 +104,7 @@ class Follower:
         child._exe = self._exe
         child._lines, child._mappings, child._starts = self._lines, self._mappings, self._starts
         child._range = self._shared.mapping_space.share(self._range)
-        child._unread = list(self._unread)
+        child._files = self._files.copy()
         child._entry = wire.ProcessEntry.from_buffer_copy(self._entry)
         child._interpreter = self._interpreter
         child._unsupported = self._unsupported
@@ -165,9 +172,13 @@ class Follower:
         if changed:
             self._reread_command()
             self._changed_at = now
-            self._unread = self._files_to_read(lines)
+            self._files.fill(lines)
+            if self._unwatched_since is None and not self._lines:
+                # It is not sampled before this is done: it costs no samples.
+                self._files.read_all(self.process)
         before = self._interpreter
-        self._find_interpreter()
+        if not self.busy:  # else it is found once its file has been read
+            self._find_interpreter()
         if changed or before != self._interpreter:
             self._publish(lines)
         return changed
@@ -184,25 +195,17 @@ class Follower:
 
     @property
     def busy(self) -> bool:
-        """Whether files wait to be read by `read_next`."""
-        return bool(self._unread)
+        """Whether files wait to be read by `read_next`, or are being read."""
+        return bool(self._files)
 
     def read_next(self, wanted: Collection[int] = ()) -> None:
-        """Read one more of the files that were mapped lately, and tell the probe.
+        """Go on reading the files that were mapped lately, and tell the probe what is new.
 
-        One at a time: a large library takes a second, and the samples meanwhile want to be drained
-        and have use for the tables that are ready. `wanted`: addresses at which a walk died for
-        want of a table; their files come first.
+        `wanted`: addresses at which a walk died for want of a table; their files come first.
         """
-        if not self._unread:
-            return
-        chosen = next(
-            (m for m in self._unread if any(m.start <= pc < m.end for pc in wanted)),
-            self._unread[-1],
-        )
-        self._unread.remove(chosen)
-        self._registry.find(self.process, chosen)
-        self._publish(self._lines)
+        if self._files and self._files.step(self.process, wanted):
+            self._changed_at = time.monotonic()
+            self._publish(self._lines)
 
     def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
         """The module that is mapped at an address, and the address as the file counts it."""
@@ -216,8 +219,9 @@ class Follower:
 
     def finish(self) -> None:
         """Say what was never settled: unread files, a process without an interpreter."""
-        while self._unread:
+        while self.busy:
             self.read_next()
+            self._files.wait()
         if self._recorded is None:
             who = "the recording" if self.process.alive() else "it"
             note = self._unsupported or f"{who} ended before its program was known"
@@ -246,7 +250,8 @@ class Follower:
         self.forget()
         self.since_ns = time_ns
         self._lines = ()
-        self._mappings, self._starts, self._unread = (), [], []
+        self._mappings, self._starts = (), []
+        self._files.clear()
         self._interpreter = None
         self._recorded = None
         self._unsupported = None
@@ -258,22 +263,6 @@ class Follower:
         except MixstackError:
             return False
         return True
-
-    def _files_to_read(self, lines: tuple[MapLine, ...]) -> list[MapLine]:
-        """Files that are mapped and not read yet, the largest first (the last is read next).
-
-        A program that has just begun is not sampled before its files are read: they are, here.
-        """
-        new = {(m.device, m.inode): m for m in lines if not self._registry.knows(m)}
-        sizes = {
-            key: sum(m.end - m.start for m in lines if (m.device, m.inode) == key) for key in new
-        }
-        unread = [new[key] for key in sorted(new, key=lambda key: -sizes[key])]
-        if not self._lines:
-            for line in unread:
-                self._registry.find(self.process, line)
-            return []
-        return unread
 
     def _interpreter_is_pending(self) -> bool:
         found = self._interpreter
@@ -339,7 +328,12 @@ class Follower:
 
     def _record(self, note: str | None, interpreter: Interpreter | None = None) -> None:
         process = Process(
-            self.process.pid, self.process.command, interpreter, note, self._entry.family
+            self.process.pid,
+            self.process.command,
+            interpreter,
+            note,
+            self._entry.family,
+            self.process.inner_pid,
         )
         if process == self._recorded:
             return
@@ -375,7 +369,7 @@ class Follower:
         self._end_gap()
         self._mappings = tuple(mappings)
         self._starts = [m.start for m in mappings]
-        if not self._unread:  # else the same mappings are told again, with their modules
+        if not self.busy:  # else the same mappings are told again, with their modules
             self._write_mappings()
 
     def _write_mappings(self) -> None:

@@ -1,4 +1,4 @@
-"""Signals that ask for the end of a recording, as something that can be waited for."""
+"""The signals that ask for a recording's end, as a descriptor to wait for."""
 
 from __future__ import annotations
 

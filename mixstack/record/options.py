@@ -19,6 +19,7 @@ DEFAULT_RATE_HZ: Final = 99  # not 100: a rate in step with the target's own tim
 MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 9999
 EVENTS: Final = ("cycles", "cpu-clock")
+LOADERS: Final = ("auto", "libbpf", "bcc")
 MAX_BUFFER_MB: Final = 1024
 DEFAULT_TABLE_MEMORY_MB: Final = 512  # torch, numpy and pandas together take 60
 MAX_TABLE_MEMORY_MB: Final = 8192
@@ -33,6 +34,7 @@ class RecordOptions:
     `lines`: look up source lines and inlined calls of native code at the end.
     event: one of EVENTS; None: cycles where there is a PMU, else cpu-clock. buffer_mb: of records
     that wait to be read, in MiB; None: by rate and CPUs.
+    loader: one of LOADERS, of the probe.
     user: on whose behalf root records: the command runs as this user, and the output is this
     user's where the user may write; None: as we are. environment: the command's; None: ours.
     sheds_privileges: this process may give up for good what it does not need any more.
@@ -48,6 +50,7 @@ class RecordOptions:
     lines: bool = True
     event: str | None = None
     buffer_mb: int | None = None
+    loader: str = "auto"
     user: User | None = None
     environment: Mapping[str, str] | None = None
     sheds_privileges: bool = False

@@ -86,11 +86,8 @@ class Processes:
     def patience_s(self) -> float:
         """How long to wait for samples before `attend` is due again."""
         alive = [m.follower for m in self._members.values() if not m.ended]
-        if any(follower.busy for follower in alive):
-            return 0.0
-        if any(follower.settling for follower in alive):
-            return SETTLING_S
-        return _IDLE_S
+        restless = any(follower.settling or follower.busy for follower in alive)
+        return SETTLING_S if restless else _IDLE_S
 
     def attend(self, drained: Drained) -> None:
         """Take in what happened to processes, then look at those that ask for it."""
@@ -187,5 +184,5 @@ class Processes:
             command = () if name is None else (f"[{name}]",)
             self._shared.listener.process(Process(pid, command, None, e.message, pid))
             return
-        self.add(Follower(process, self._shared))
+        self.add(Follower(process, self._shared, unwatched=True))
         self._members[pid].sampled = True

@@ -8,6 +8,7 @@ import resource
 import select
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Final
 
@@ -36,7 +37,7 @@ from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResul
 from mixstack.record.processes import Processes
 from mixstack.record.tables import TableSpace, within
 from mixstack.target.interpreter import read_ahead
-from mixstack.target.process import TargetProcess, running_processes
+from mixstack.target.process import TargetProcess, check_proc_is_ours, running_processes
 
 _STDERR: Final = 2
 ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
@@ -64,6 +65,7 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
     Raises the errors of errors.py; an earlier capture is set aside only once recording can begin.
     """
     begin = time.monotonic()
+    check_proc_is_ours()
     with ExitStack() as stack:
         launched = _launch(options) if options.command else None
         if launched is not None:
@@ -131,7 +133,7 @@ class _Session:
         self._registry = ModuleRegistry(cache_folder(options.user))
         sizes = self._measure(process)
         self._event = Event(options.event) if options.event is not None else best_event()
-        self._probe = Probe(sizes)
+        self._probe = Probe(sizes, options.loader)
         stack.callback(self._probe.close)
         self._start_ns = time.monotonic_ns()
         self._writer = CaptureWriter(options.output, self._describe(process))
@@ -139,6 +141,7 @@ class _Session:
         self._addresses = AddressBook(self._writer)
         stack.callback(self._addresses.close)
         self._space = TableSpace(self._probe.rows, self._probe.pages)
+        reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="files")
         self._shared = Shared(
             self._probe,
             self._registry,
@@ -150,7 +153,9 @@ class _Session:
                 note=self._note,
                 no_room=self._no_room,
             ),
+            reader=reader,
         )
+        stack.callback(reader.shutdown, cancel_futures=True)
         self._processes = Processes(self._shared, self._before_change)
         self._target: Follower | None = None
         if process is not None:

@@ -115,9 +115,12 @@ def find_interpreter(
     return _unrecognised(lines)
 
 
-def read_ahead(path: str) -> None:
-    """Read a file that a process is about to run, so that `find_interpreter` answers at once."""
-    _python_file(path, search=False)
+def read_ahead(path: str, search: bool = False) -> None:
+    """Read a file that a process runs or will run, so that `find_interpreter` answers at once.
+
+    search: it may be any file, not just one that is likely to hold an interpreter.
+    """
+    _python_file(path, search)
 
 
 def _one_line_per_file(maps: Iterable[MapLine]) -> list[MapLine]:

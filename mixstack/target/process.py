@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from mixstack.errors import NoSuchProcess, NotPermitted
+from mixstack.errors import NoSuchProcess, NotPermitted, UsageProblem
 from mixstack.target.maps import MapLine, parse_maps
 
-__all__ = ["MapLine", "TargetProcess", "running_processes"]
+__all__ = ["MapLine", "TargetProcess", "check_proc_is_ours", "running_processes"]
 
 READ_LIMIT: Final = 16 << 20  # bytes; a length that comes from the target may be anything
 _PF_KTHREAD: Final = 0x00200000  # linux/sched.h
@@ -44,10 +44,20 @@ class TargetProcess:
     None or empty.
     """
 
-    __slots__ = ("command", "pid", "start_time")
+    __slots__ = ("command", "inner_pid", "pid", "start_time")
 
-    def __init__(self, pid: int, start_time: int | None, command: tuple[str, ...]) -> None:
-        """start_time: clock ticks after boot; None where any process with this pid is meant."""
+    def __init__(
+        self,
+        pid: int,
+        start_time: int | None,
+        command: tuple[str, ...],
+        inner_pid: int | None = None,
+    ) -> None:
+        """start_time: clock ticks after boot; None where any process with this pid is meant.
+
+        inner_pid: what it is to itself, if it is in a PID namespace inside of ours.
+        """
+        self.inner_pid = inner_pid
         self.pid = pid
         self.start_time = start_time
         self.command = command
@@ -79,7 +89,9 @@ class TargetProcess:
                 f"{pid} is a thread of process {owner}, not a process",
                 f"record the whole process: mixstack record -p {owner}",
             )
-        process = cls(pid, found.start_time, _command(pid, found.name))
+        pids = status.get("NSpid", "").split()  # ours first; proc_pid_status(5)
+        inner_pid = int(pids[-1]) if len(pids) > 1 else None
+        process = cls(pid, found.start_time, _command(pid, found.name), inner_pid)
         process._check_permission(found.name, status.get("Uid", "").split("\t")[0])
         return process
 
@@ -179,6 +191,19 @@ class TargetProcess:
             if line.path == "[vdso]":
                 return self.read(line.start, line.end - line.start)
         return None
+
+
+def check_proc_is_ours() -> None:
+    """Raises UsageProblem if /proc has other pids than ours: those of another PID namespace."""
+    try:
+        own = os.readlink("/proc/self")
+    except OSError:
+        own = "missing"
+    if own != str(os.getpid()):
+        raise UsageProblem(
+            "/proc is not of this PID namespace: its processes have other numbers",
+            "mount it anew: mount -t proc proc /proc",
+        )
 
 
 def running_processes() -> Iterator[TargetProcess]:

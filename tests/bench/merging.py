@@ -86,12 +86,12 @@ def _key(number: int) -> CodeKey:
     return CodeKey(0x5500_0000_0000 + number * 0x200, number * 2654435761 % (1 << 32))
 
 
-def write_capture(path: Path, samples: int) -> None:
+def write_capture(path: Path, samples: int, distinct: int = DISTINCT) -> None:
     """A recording at 999 Hz of eight threads; every stack is as likely as every other."""
     chance = random.Random(1)
     records = [
         bytearray(encode_sample(Sample(0, _PID, _PID + i % _THREADS, 0, "worker", stack(chance))))
-        for i in range(DISTINCT)
+        for i in range(distinct)
     ]
     recording = Recording(
         "0.1.0", ("python", "app.py"), 999, "cpu-clock", 0, 0, "machine", "6.1", "x86_64", 8
@@ -123,7 +123,7 @@ def write_capture(path: Path, samples: int) -> None:
     for start in range(0, samples, _BATCH):
         batch = bytearray()
         for number in range(start, min(start + _BATCH, samples)):
-            record = records[chance.randrange(DISTINCT)]
+            record = records[chance.randrange(distinct)]
             pack_time(record, _TIME_AT, number * step)
             batch += record
         writer.add_samples(batch)

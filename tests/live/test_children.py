@@ -141,21 +141,21 @@ def test_a_pool_of_processes(build: Build, tmp_path: Path) -> None:
 @pytest.mark.parametrize("build", supported(lambda b: b.tree is None))
 def test_another_interpreter_after_an_exec(build: Build, tmp_path: Path) -> None:
     """Each is walked as what it is; the process is one."""
-    second = BURN + "burn(0.3)"
+    second = BURN + "burn(0.6)"
     first = BURN + f"burn(0.1)\nos.execv({build.executable!r}, ['python', '-S', '-c', {second!r}])"
     other = next(b.values[0] for b in SUPPORTED if b.values[0].minor != build.minor)
     capture = recorded(tmp_path / "out.data", other.command("-S", "-c", first))
     (found,) = by_process(capture).values()
     versions = {code.version for code in capture.codes.values() if code.qualname == "burn"}
     assert versions == {build.version, other.version}
-    assert burned(found) > 600
+    assert burned(found) > 500  # of 1,400: the first time, the files of both have to be read
     all_named(found)
 
 
 def test_interpreters_of_different_versions_in_a_pipeline(tmp_path: Path) -> None:
     builds = [b.values[0] for b in SUPPORTED if b.values[0].tree is None]
     commands = [
-        f"{build.executable} -S -c 'exec(open(\"{tmp_path}/burn.py\").read()); burn(0.2)'"
+        f"{build.executable} -S -c 'exec(open(\"{tmp_path}/burn.py\").read()); burn(0.5)'"
         for build in builds
     ]
     (tmp_path / "burn.py").write_text(BURN)
@@ -165,7 +165,7 @@ def test_interpreters_of_different_versions_in_a_pipeline(tmp_path: Path) -> Non
     for pid, process in capture.processes.items():
         if process.interpreter is not None:
             versions.append(process.interpreter.version)
-            assert burned(found[pid]) > 100  # of 400: they all begin at once, on few CPUs
+            assert burned(found[pid]) > 100  # of 1,000: they all begin at once, on few CPUs
             all_named(found[pid])
     assert sorted(versions) == sorted(build.version for build in builds)
     shells = [p for p in capture.processes.values() if p.command[0] == "/bin/sh"]

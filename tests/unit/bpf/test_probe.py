@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mixstack.bpf import perf, wire
+from mixstack.bpf.bcc import BccObject
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
 from mixstack.bpf.perf import cpus_in, online_cpus, possible_cpus
@@ -23,6 +25,7 @@ from mixstack.privileges.capabilities import effective_capabilities, missing_cap
 
 SIZES = Sizes(mappings=64, pages=1 << 12, rows=1 << 12, ring_bytes=1 << 20)
 RATE_HZ = 499
+LOADER = os.environ.get("MIXSTACK_LOADER", "auto")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def _permitted() -> None:
 @pytest.fixture
 def probe() -> Iterator[Probe]:
     _permitted()
-    loaded = Probe(SIZES)
+    loaded = Probe(SIZES, LOADER)
     yield loaded
     loaded.close()
 
@@ -126,7 +129,7 @@ def test_only_processes_that_are_set_are_sampled(
 @pytest.mark.live
 def test_a_full_ring_is_counted(busy: subprocess.Popen[bytes]) -> None:
     _permitted()
-    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096))
+    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096), LOADER)
     try:
         probe.set_process(busy.pid, wire.ProcessEntry())
         probe.start(4999)
@@ -173,11 +176,51 @@ def test_stopped_and_started_again(probe: Probe, busy: subprocess.Popen[bytes]) 
     assert probe.total(Counter.SAMPLES) == stopped
 
 
+def _entry(chain_kind: wire.ChainKind, *, tss_slot: int = 8, several: int = 0) -> wire.ProcessEntry:
+    layout = wire.Layout(chain_kind=chain_kind)
+    return wire.ProcessEntry(tss_slot=tss_slot, several=several, layout=layout)
+
+
+LISTS = {"find_thread"}
+FRAME_OBJECTS = {"walk_frames", "find_markers", "learn_markers"}
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("entry", "needed"),
+    [
+        pytest.param(wire.ProcessEntry(), set(), id="no Python"),
+        pytest.param(_entry(wire.ChainKind.SHIM), set(), id="3.13"),
+        pytest.param(_entry(wire.ChainKind.SHIM, tss_slot=0), LISTS, id="no slot known"),
+        pytest.param(_entry(wire.ChainKind.SHIM, several=1), LISTS, id="sub-interpreters"),
+        pytest.param(_entry(wire.ChainKind.FRAME), FRAME_OBJECTS, id="3.8"),
+        pytest.param(
+            _entry(wire.ChainKind.FRAME_CFRAME, several=1), FRAME_OBJECTS | LISTS, id="all"
+        ),
+    ],
+)
+def test_programs_are_loaded_when_a_process_needs_them_and_once(
+    entry: wire.ProcessEntry, needed: set[str], probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    kind = BccObject if LOADER == "bcc" else BpfObject
+    load_more: Any = kind.load_more
+
+    def spy(part: Any, names: Collection[str]) -> None:
+        loaded.extend(names)
+        load_more(part, names)
+
+    monkeypatch.setattr(kind, "load_more", spy)
+    for _ in range(2):
+        probe.set_process(os.getpid(), entry)
+    assert sorted(loaded) == sorted(needed)
+
+
 @pytest.mark.live
 def test_close_leaves_no_descriptor() -> None:
     _permitted()
     before = set(os.listdir("/proc/self/fd"))
-    probe = Probe(SIZES)
+    probe = Probe(SIZES, LOADER)
     probe.start(RATE_HZ)
     assert set(os.listdir("/proc/self/fd")) - before
     probe.close()

@@ -234,6 +234,5 @@ def test_every_program_of_the_source_is_loaded() -> None:
     source = (HEADER_DIR / "mixstack.bpf.c").read_text()
     found = re.findall(r'^SEC\("perf_event"\)\nint (\w+)\(', source, re.MULTILINE)
     assert sorted(found) == sorted(["on_sample", *probe._PROGRAMS])
-    source = (HEADER_DIR / "lives.bpf.h").read_text()
     watching = re.findall(r'^SEC\("raw_tp/(\w+)"\)\nint (\w+)\(', source, re.MULTILINE)
     assert dict(watching) == probe._LIVES
