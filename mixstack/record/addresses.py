@@ -6,6 +6,7 @@ import ctypes
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
 
 from mixstack.bpf.wire import ADDRESS_MASK, TAG_SHIFT, SampleHead
 from mixstack.capture.writer import CaptureWriter
@@ -20,6 +21,12 @@ from mixstack.symbolize.record_side import ModuleSymbols
 _HEAD_WORDS = ctypes.sizeof(SampleHead) // 8
 _RETURN_ADDRESSES = (Step.CALLER << TAG_SHIFT, Step.FRAME_POINTER << TAG_SHIFT)
 _TAG = ~ADDRESS_MASK
+
+
+KERNEL_UNNAMED: Final = (
+    "the kernel's functions have no names: /proc/kallsyms hides its addresses from this user; "
+    "record as root, or allow it: sysctl -w kernel.kptr_restrict=1"
+)
 
 
 class AddressBook:
@@ -83,6 +90,11 @@ class AddressBook:
             self._written.update(fresh)
             self._writer.add_symbols(s for s in fresh if isinstance(s, Symbol))
             self._writer.add_kernel_symbols(s for s in fresh if isinstance(s, KernelSymbol))
+
+    @property
+    def kernel_unnamed(self) -> bool:
+        """Whether the kernel was sampled, and none of its functions could be named."""
+        return bool(self._kernel) and not any(isinstance(s, KernelSymbol) for s in self._written)
 
     def close(self) -> None:
         """Drop what was not found yet, end the thread, let go of the processes' root folders."""

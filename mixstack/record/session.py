@@ -22,7 +22,7 @@ from mixstack.errors import NoSuchProcess, OutputError, TargetError
 from mixstack.model import Code, Footer, Losses, Recording
 from mixstack.privileges.capabilities import FOR_RECORDING, FOR_SETTING_UP, keep_only
 from mixstack.privileges.user import User, become, home_of_process, writer_of
-from mixstack.record.addresses import AddressBook
+from mixstack.record.addresses import KERNEL_UNNAMED, AddressBook
 from mixstack.record.children import descendants
 from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
@@ -178,6 +178,8 @@ class _Session:
         self._flush(at_end=True)
         end_ns = time.monotonic_ns()
         cpu_s = self._cpu_s - cpu_before
+        if self._addresses.kernel_unnamed:
+            self._notes.append(KERNEL_UNNAMED)
         if self._options.lines:
             self._look_up_lines()
         footer = Footer(
@@ -306,17 +308,11 @@ class _Session:
     def _look_up_lines(self) -> None:
         """Source lines of what was sampled; a further signal ends it, and what was found stays."""
         self._interrupted.forget()
-        begin = time.monotonic()
+        begin, lost = time.monotonic(), self._probe.total(Counter.LOST)
 
         def go_on(done: int, total: int) -> bool:
-            self._on_progress(
-                Progress(
-                    time.monotonic() - begin,
-                    self._samples,
-                    self._probe.total(Counter.LOST),
-                    lines=(done, total),
-                )
-            )
+            elapsed_s = time.monotonic() - begin
+            self._on_progress(Progress(elapsed_s, self._samples, lost, lines=(done, total)))
             return not self._interrupted.pending
 
         self._addresses.sources.write(self._writer, go_on, self._notes.append)
