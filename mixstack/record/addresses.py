@@ -15,6 +15,7 @@ from mixstack.symbolize.kernel import kernel_symbols
 from mixstack.symbolize.record_side import ModuleSymbols
 
 _HEAD_WORDS = ctypes.sizeof(SampleHead) // 8
+_END_PC_WORD = SampleHead.end_pc.offset // 8
 _RETURN_ADDRESSES = (Step.CALLER << TAG_SHIFT, Step.FRAME_POINTER << TAG_SHIFT)
 _TAG = ~ADDRESS_MASK
 
@@ -29,6 +30,8 @@ class AddressBook:
         self._kernel: set[int] = set()
         self._new_native: set[int] = set()
         self._new_kernel: set[int] = set()
+        self._stops: set[int] = set()  # where a walk died
+        self._new_stops: set[int] = set()
         self._written: set[Symbol | KernelSymbol] = set()
 
     def collect(self, samples: bytes) -> None:
@@ -38,6 +41,9 @@ class AddressBook:
             self._new_kernel.update(words[start : start + kernel])
             first = start + kernel + 2 * chain
             self._new_native.update(words[first : first + 2 * native : 2])
+            end_pc = words[start - _HEAD_WORDS + _END_PC_WORD]
+            if end_pc:
+                self._new_stops.add(end_pc)
 
     def write_new(self, follower: Follower) -> None:
         """Look up what is new since the last call."""
@@ -53,6 +59,19 @@ class AddressBook:
             fresh = set(kernel_symbols(new_kernel)) - self._written
             self._written |= fresh
             self._writer.add_kernel_symbols(sorted(fresh, key=lambda s: s.start))
+
+    def functions_of_stops(self, follower: Follower) -> list[tuple[LoadedModule, Symbol]]:
+        """The functions in which a walk died since the last call, as far as symbols bound them."""
+        new = self._new_stops - self._stops
+        self._stops |= new
+        self._new_stops.clear()
+        found = []
+        for address in sorted(new):
+            at = follower.module_at(address)
+            if at is not None and at[0].path is not None:
+                symbols = self._symbols.find_symbols(at[0].module.id, at[0].path, [at[1]])
+                found += [(at[0], symbol) for symbol in symbols if symbol.name is not None]
+        return found
 
     def _write_native(self, tagged: set[int], follower: Follower) -> set[int]:
         """Write the symbols of these addresses; returns those that lie in no known module."""

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -154,6 +154,12 @@ class Follower:
         if mapping.module_id is None:
             return None
         return self._describer.modules[mapping.module_id], address - mapping.load_bias
+
+    def add_functions(self, functions: Iterable[tuple[LoadedModule, int, int]]) -> None:
+        """Tell the probe the rules of functions that have none in their files, where proven."""
+        added = [self._describer.add_function(*each) for each in functions]
+        if any(added):
+            self._publish(self._lines)
 
     def finish(self) -> None:
         """Say what was never settled: unread files, a process without an interpreter."""

@@ -218,6 +218,10 @@ class _Session:
         if cpu_s is not None:  # else the process is gone; samples after this reading do not count
             self._cpu_s, self._cpu_samples = cpu_s, self._samples
         self._addresses.write_new(self._follower)
+        self._follower.add_functions(
+            (loaded, symbol.start, symbol.end)
+            for loaded, symbol in self._addresses.functions_of_stops(self._follower)
+        )
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()
 
