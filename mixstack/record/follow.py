@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
@@ -216,6 +216,12 @@ class Follower:
         if mapping.module_id is None:
             return None
         return self._describer.modules[mapping.module_id], address - mapping.load_bias
+
+    def add_functions(self, functions: Iterable[tuple[LoadedModule, int, int]]) -> None:
+        """Tell the probe the rules of functions that have none in their files, where proven."""
+        added = [self._describer.add_function(*each) for each in functions]
+        if any(added):
+            self._publish(self._lines)
 
     def finish(self) -> None:
         """Say what was never settled: unread files, a process without an interpreter."""

@@ -299,6 +299,10 @@ class _Session:
             self._cpu_s, self._cpu_samples = cpu_s, self._target_samples
         for follower in self._processes:
             self._addresses.write_process(follower)
+            follower.add_functions(
+                (loaded, symbol.start, symbol.end)
+                for loaded, symbol in self._addresses.functions_of_stops(follower)
+            )
         self._processes.drop_ended()
         self._addresses.write_kernel()
         self._addresses.write_found(wait=at_end)
