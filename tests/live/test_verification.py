@@ -1,4 +1,4 @@
-"""How much of the probe this kernel's verifier has to go through: it is most of the time to attach."""
+"""How much this kernel's verifier has to go through: it is most of the time to attach."""
 
 from __future__ import annotations
 
