@@ -4,6 +4,7 @@
 #   make test-bcc  the live tests with the other loader
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine
+#   make bench-quick   the same with fewer repetitions, in some three minutes; the page stays as it is
 #   make guard   renew the counts that the tests hold mixstack to (instructions, calls, bytes, modules)
 #   make support the table of docs/support.md: how stacks join on every build
 #   make oracle  the oracles at full length: a million samples against trampolines, 300 stops with gdb per
@@ -25,7 +26,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test test-bcc lint bench guard support oracle losses trees wheel setup setup-dev clean
+.PHONY: demo test test-bcc lint bench bench-quick guard support oracle losses trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -55,6 +56,9 @@ lint: setup-dev
 
 bench: setup-dev trees
 	$(PYTHON) -m tests.bench.run
+
+bench-quick: setup-dev trees
+	$(PYTHON) -m tests.bench.run --quick
 
 guard: setup-dev
 	$(PYTHON) -m tests.guard.record
