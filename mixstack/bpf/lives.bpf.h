@@ -19,7 +19,7 @@ INLINE struct ms_process *find_process(ms_u32 pid)
 
 	if (!process)
 		process = bpf_map_lookup_elem(&ms_processes, &everyone_else);
-	return process && pid && !(process->flags & MS_PROCESS_HIDDEN) ? process : NULL;
+	return process && pid && !(process->flags & (MS_PROCESS_HIDDEN | MS_PROCESS_HELD)) ? process : NULL;
 }
 
 /* How soon user space is to have a sample. A new library is to be known at once; what is never known
@@ -72,7 +72,7 @@ INLINE void process_execed(ms_u32 pid)
 	process->mappings = 0;
 	process->layout.chain_kind = MS_CHAIN_KIND_NONE;
 	process->family = pid;
-	process->flags |= MS_PROCESS_UNKNOWN;
+	process->flags = (process->flags | MS_PROCESS_UNKNOWN) & ~MS_PROCESS_HELD;
 	tell(MS_RECORD_EXEC, pid, 0);
 }
 

@@ -260,6 +260,7 @@ enum ms_process_flag {
 	MS_PROCESS_ALONE = 1,   /* its children are not followed */
 	MS_PROCESS_HIDDEN = 2,  /* it and its children are not sampled: the recorder itself */
 	MS_PROCESS_UNKNOWN = 4, /* user space has not looked at its program yet */
+	MS_PROCESS_HELD = 8,    /* it is not sampled before its exec: until then it is the recorder's */
 };
 
 /* What the probe knows of one process; the value of a hash keyed by pid (tgid). Those that have no

@@ -109,6 +109,7 @@ class ProcessFlag(enum.IntFlag):
     ALONE = 1
     HIDDEN = 2
     UNKNOWN = 4
+    HELD = 8
 
 
 class SampleHead(LittleEndianStructure):

@@ -6,6 +6,7 @@ import ctypes
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
 
 from mixstack.bpf.wire import ADDRESS_MASK, TAG_SHIFT, SampleHead
 from mixstack.capture.writer import CaptureWriter
@@ -18,8 +19,18 @@ from mixstack.symbolize.kernel import kernel_symbols
 from mixstack.symbolize.record_side import ModuleSymbols
 
 _HEAD_WORDS = ctypes.sizeof(SampleHead) // 8
+_END_PC_WORD = SampleHead.end_pc.offset // 8
 _RETURN_ADDRESSES = (Step.CALLER << TAG_SHIFT, Step.FRAME_POINTER << TAG_SHIFT)
 _TAG = ~ADDRESS_MASK
+
+
+KERNEL_UNNAMED: Final = (
+    "the kernel's functions have no names: /proc/kallsyms hides its addresses from this user; "
+    "record as root, or allow it: sysctl -w kernel.kptr_restrict=1"
+)
+
+
+_AskedStop = tuple[LoadedModule, "Future[Iterable[Symbol]]"]
 
 
 class AddressBook:
@@ -42,6 +53,9 @@ class AddressBook:
         self._new_native: defaultdict[int, set[int]] = defaultdict(set)
         self._kernel: set[int] = set()
         self._new_kernel: set[int] = set()
+        self._stops: defaultdict[int, set[int]] = defaultdict(set)  # by process: where a walk died
+        self._new_stops: defaultdict[int, set[int]] = defaultdict(set)
+        self._asked_stops: defaultdict[int, deque[_AskedStop]] = defaultdict(deque)
         self._written: set[Symbol | KernelSymbol] = set()
 
     def collect(self, samples: bytes) -> None:
@@ -51,6 +65,9 @@ class AddressBook:
             self._new_kernel.update(words[start : start + kernel])
             first = start + kernel + 2 * chain
             self._new_native[pid].update(words[first : first + 2 * native : 2])
+            end_pc = words[start - _HEAD_WORDS + _END_PC_WORD]
+            if end_pc:
+                self._new_stops[pid].add(end_pc)
 
     def write_process(self, follower: Follower) -> None:
         """Look up what is new of a process since the last call."""
@@ -64,8 +81,9 @@ class AddressBook:
 
     def forget(self, pid: int) -> None:
         """The process has ended, or is another program now: its addresses mean nothing any more."""
-        self._native.pop(pid, None)
-        self._new_native.pop(pid, None)
+        for of_process in (self._native, self._new_native, self._stops, self._new_stops):
+            of_process.pop(pid, None)
+        self._asked_stops.pop(pid, None)
 
     def write_kernel(self) -> None:
         """Look up the kernel's functions that are new since the last call."""
@@ -84,10 +102,33 @@ class AddressBook:
             self._writer.add_symbols(s for s in fresh if isinstance(s, Symbol))
             self._writer.add_kernel_symbols(s for s in fresh if isinstance(s, KernelSymbol))
 
+    @property
+    def kernel_unnamed(self) -> bool:
+        """Whether the kernel was sampled, and none of its functions could be named."""
+        return bool(self._kernel) and not any(isinstance(s, KernelSymbol) for s in self._written)
+
     def close(self) -> None:
         """Drop what was not found yet, end the thread, let go of the processes' root folders."""
         self._reader.shutdown(wait=True, cancel_futures=True)
         self._roots.close()
+
+    def functions_of_stops(self, follower: Follower) -> list[tuple[LoadedModule, Symbol]]:
+        """The functions in which a walk died, as far as symbols bound them, once they are found."""
+        pid = follower.process.pid
+        new = self._new_stops.pop(pid, set()) - self._stops[pid]
+        self._stops[pid] |= new
+        asked = self._asked_stops[pid]
+        for address in sorted(new):
+            at = follower.module_at(address)
+            if at is not None and at[0].path is not None:
+                loaded, vaddr = at
+                found = self._reader.submit(self._find_symbols, loaded, {vaddr}, ("/",))
+                asked.append((loaded, found))
+        functions = []
+        while asked and asked[0][1].done():
+            loaded, found = asked.popleft()
+            functions += [(loaded, symbol) for symbol in found.result() if symbol.name is not None]
+        return functions
 
     def _write_native(self, tagged: set[int], follower: Follower) -> set[int]:
         """Write the symbols of these addresses; returns those that lie in no known module."""

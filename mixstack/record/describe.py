@@ -7,6 +7,7 @@ from typing import Final
 from mixstack.bpf import wire
 from mixstack.model import Mapping
 from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
+from mixstack.record.proven import ProvenFunctions
 from mixstack.record.tables import Placed, TableSpace
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
@@ -30,6 +31,7 @@ class Describer:
         self._registry = registry
         self._space = space
         self._arenas: dict[tuple[bytes, int], Placed | None] = {}  # by stub and stride
+        self._proven = ProvenFunctions(space)
 
     def describe(
         self, process: TargetProcess, line: MapLine, stub: bytes | None
@@ -49,8 +51,20 @@ class Describer:
         placed = self._registry.place(loaded, self._space)
         label = VDSO if line.path == VDSO else None
         base = bias + loaded.table.base if loaded.table is not None else 0
-        mapping = Mapping(line.start, line.end, bias, loaded.module.id, label)
-        return [(mapping, _entry(line.start, line.end, base, placed))]
+        described: list[Described] = []
+        for start, end, function in self._proven.split(loaded.module.id, line, bias):
+            mapping = Mapping(start, end, bias, loaded.module.id, label)
+            if function is None:
+                described.append((mapping, _entry(start, end, base, placed)))
+            else:
+                described.append(
+                    (mapping, _entry(start, end, bias + function.base, function.placed))
+                )
+        return described
+
+    def add_function(self, loaded: LoadedModule, start: int, end: int) -> bool:
+        """Take in the rules of a function that has none in its file, if its code proves them."""
+        return self._proven.add(loaded, start, end)
 
     def _describe_piece(self, line: MapLine, piece: Piece, stub: bytes | None) -> Described:
         start, end = line.start + piece.start, line.start + piece.end

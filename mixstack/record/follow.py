@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
@@ -217,6 +217,12 @@ class Follower:
             return None
         return self._describer.modules[mapping.module_id], address - mapping.load_bias
 
+    def add_functions(self, functions: Iterable[tuple[LoadedModule, int, int]]) -> None:
+        """Tell the probe the rules of functions that have none in their files, where proven."""
+        added = [self._describer.add_function(*each) for each in functions]
+        if any(added):
+            self._publish(self._lines)
+
     def finish(self) -> None:
         """Say what was never settled: unread files, a process without an interpreter."""
         while self.busy:
@@ -234,8 +240,9 @@ class Follower:
 
     def expect(self) -> None:
         """The probe is to tell when the program starts, and sample it from then on."""
-        self._entry.flags |= wire.ProcessFlag.UNKNOWN
-        self._probe.set_process(self.process.pid, self._entry)
+        held = wire.ProcessEntry.from_buffer_copy(self._entry)
+        held.flags |= wire.ProcessFlag.HELD
+        self._probe.set_process(self.process.pid, held)
 
     def become(self, exe: tuple[int, int, str] | None = None, time_ns: int | None = None) -> bool:
         """Forget the program that was, after an exec; False if the process is gone.

@@ -14,7 +14,7 @@ from typing import Final
 
 import mixstack
 from mixstack.bpf.perf import Event, best_event, online_cpus
-from mixstack.bpf.probe import Probe, Sizes
+from mixstack.bpf.probe import Probe
 from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import EVERYONE_ELSE, CodeRecord, Counter, ProcessEntry, ProcessFlag
 from mixstack.capture.writer import CaptureWriter
@@ -22,7 +22,7 @@ from mixstack.errors import NoSuchProcess, OutputError, TargetError
 from mixstack.model import Code, Footer, Losses, Recording
 from mixstack.privileges.capabilities import FOR_RECORDING, FOR_SETTING_UP, keep_only
 from mixstack.privileges.user import User, become, home_of_process, writer_of
-from mixstack.record.addresses import AddressBook
+from mixstack.record.addresses import KERNEL_UNNAMED, AddressBook
 from mixstack.record.children import descendants
 from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
@@ -30,32 +30,19 @@ from mixstack.record.describe import Describer
 from mixstack.record.follow import Follower, Listener, Shared
 from mixstack.record.interruption import Interruption, interruptible
 from mixstack.record.launch import Launched
-from mixstack.record.libraries import files_of_command
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
 from mixstack.record.processes import Processes
-from mixstack.record.tables import TableSpace, within
-from mixstack.target.interpreter import read_ahead
-from mixstack.target.process import TargetProcess, check_proc_is_ours, running_processes
+from mixstack.record.sizing import sizes_for
+from mixstack.record.tables import TableSpace
+from mixstack.target.process import TargetProcess, check_proc_is_ours
 
 _STDERR: Final = 2
 ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
 TARGET_ENDED: Final = "target ended"  # Footer.reason
 _FLUSH_S: Final = 0.5
 _RATE_NEEDS_S: Final = 0.2  # less CPU time than this says nothing about the rate
-_BYTES_PER_SAMPLE: Final = 2048  # generous; most are 500
-_RING_SECONDS: Final = 2
-_RING_MIN: Final = 1 << 20
-_RING_MAX: Final = 1 << 26
-# The tables' memory cannot grow once the probe is loaded: room for libraries that come later.
-# Of a command that has yet to start, and of what a process starts, the libraries are not known.
-_SPARE_ROWS: Final = 1 << 20
-_SPARE_ROWS_OF_OTHERS: Final = 1 << 22
-_SPARE_ROWS_OF_ALL: Final = 1 << 23
-_MAPPINGS_OF_ALL: Final = 1 << 18
-_MAPPINGS: Final = 1 << 16  # of all followed processes together; those that forked share theirs
-_ROWS_PER_PAGE: Final = 4  # libraries have 5 and more: the pages do not run out before the rows
 
 
 def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> RecordResult:
@@ -131,7 +118,7 @@ class _Session:
             stack.callback(os.close, self._pidfd)
         _allow_many_files()
         self._registry = ModuleRegistry(cache_folder(options.user))
-        sizes = self._measure(process)
+        sizes = sizes_for(options, process, self._registry)
         self._event = Event(options.event) if options.event is not None else best_event()
         self._probe = Probe(sizes, options.loader)
         stack.callback(self._probe.close)
@@ -191,6 +178,8 @@ class _Session:
         self._flush(at_end=True)
         end_ns = time.monotonic_ns()
         cpu_s = self._cpu_s - cpu_before
+        if self._addresses.kernel_unnamed:
+            self._notes.append(KERNEL_UNNAMED)
         if self._options.lines:
             self._look_up_lines()
         footer = Footer(
@@ -310,6 +299,10 @@ class _Session:
             self._cpu_s, self._cpu_samples = cpu_s, self._target_samples
         for follower in self._processes:
             self._addresses.write_process(follower)
+            follower.add_functions(
+                (loaded, symbol.start, symbol.end)
+                for loaded, symbol in self._addresses.functions_of_stops(follower)
+            )
         self._processes.drop_ended()
         self._addresses.write_kernel()
         self._addresses.write_found(wait=at_end)
@@ -319,49 +312,14 @@ class _Session:
     def _look_up_lines(self) -> None:
         """Source lines of what was sampled; a further signal ends it, and what was found stays."""
         self._interrupted.forget()
-        begin = time.monotonic()
+        begin, lost = time.monotonic(), self._probe.total(Counter.LOST)
 
         def go_on(done: int, total: int) -> bool:
-            self._on_progress(
-                Progress(
-                    time.monotonic() - begin,
-                    self._samples,
-                    self._probe.total(Counter.LOST),
-                    lines=(done, total),
-                )
-            )
+            elapsed_s = time.monotonic() - begin
+            self._on_progress(Progress(elapsed_s, self._samples, lost, lines=(done, total)))
             return not self._interrupted.pending
 
         self._addresses.sources.write(self._writer, go_on, self._notes.append)
-
-    def _measure(self, process: TargetProcess | None) -> Sizes:
-        """Read the target's files; how large the probe's tables must be."""
-        if self._launched is not None:
-            for path in files_of_command(self._options.command[0], self._options.user):
-                self._registry.preload(path)
-                read_ahead(path)
-        else:
-            for each in [process] if process is not None else running_processes():
-                for line in each.executable_maps():
-                    self._registry.find(each, line)
-        rows, pages = self._registry.table_sizes()
-        wanted = self._options.rate_hz * len(online_cpus()) * _BYTES_PER_SAMPLE * _RING_SECONDS
-        wanted = max(_RING_MIN, min(_RING_MAX, wanted))
-        if self._options.buffer_mb is not None:
-            wanted = self._options.buffer_mb << 20
-        others = self._launched is not None or self._options.children
-        spare = _SPARE_ROWS_OF_OTHERS if others else _SPARE_ROWS
-        if self._options.everything:
-            spare = _SPARE_ROWS_OF_ALL
-        pages, rows = within(
-            self._options.table_memory_mb << 20, pages + spare // _ROWS_PER_PAGE, rows + spare
-        )
-        return Sizes(
-            mappings=_MAPPINGS_OF_ALL if self._options.everything else _MAPPINGS,
-            pages=pages,
-            rows=rows,
-            ring_bytes=1 << (wanted - 1).bit_length(),
-        )
 
     def _describe(self, process: TargetProcess | None) -> Recording:
         return Recording(

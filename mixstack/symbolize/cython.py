@@ -1,8 +1,8 @@
 """Cython's names for the C functions that it makes, as the source has them.
 
 Cython writes each scope behind its length, and then the function: `__pyx_f_3mod_3Ext_total` is
-mod.Ext.total. What Python calls has a number before its name (`__pyx_pw_3mod_1work`), so a method
-may also be read as a function: `5Thing_1method` is method 1 of Thing, or function 5, which is
+mod.Ext.total. What Python calls may have a number before its name (`__pyx_pw_3mod_1work`), so a
+method may be read as a function: `5Thing_1method` is method 1 of Thing, or function 5, which is
 called Thing_1method. A name that can be read in two ways stays as it is.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 
 _NAME: Final = re.compile(r"__pyx_(f|pf|pw)_(\w+)((?:\.\w+)*)", re.ASCII)
 _LENGTH: Final = re.compile(r"[1-9][0-9]{0,3}")
-_NUMBERED: Final = re.compile(r"[0-9]+([^\W\d]\w*)", re.ASCII)
+_NUMBERED: Final = re.compile(r"[0-9]*([^\W\d]\w*)", re.ASCII)
 _PLAIN: Final = re.compile(r"([^\W\d]\w*)", re.ASCII)
 _MOST_SCOPES: Final = 32
 

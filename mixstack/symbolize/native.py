@@ -11,7 +11,7 @@ from mixstack.symbolize.debug_files import find_debug_file, find_shared_file
 from mixstack.symbolize.dwarf.debug_info import DebugInfo
 from mixstack.symbolize.dwarf.sections import BadDwarf, has_debug_info
 
-_FILES_KEPT: Final = 8  # whose units are kept decoded
+_FILES_KEPT: Final = 2  # whose units and decompressed sections are kept
 
 
 class NativeFile(NamedTuple):

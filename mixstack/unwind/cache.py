@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 from mixstack.elf import Elf
 
-from .cfi import COMPILER_VERSION, compile_table
+from .cfi import COMPILER_VERSION, compile_table, frame_sections
 from .rows import UnwindTable
 
 _MAGIC = b"mixstkUW"
@@ -87,11 +87,12 @@ def _own_folder(path: str) -> Iterator[int | None]:
 
 
 def _digest(elf: Elf) -> bytes:
-    """What the table is made from: the segments and `.eh_frame`, in 16 bytes."""
-    section = elf.section(".eh_frame")
+    """What the table is made from: the segments and the frame sections, in 16 bytes."""
+    sections = frame_sections(elf)
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((elf.segments, section and section.vaddr)).encode())
-    if section is not None:
+    sizes = [(name, section.vaddr, len(section.data)) for name, section in sections.items()]
+    digest.update(repr((elf.segments, sizes)).encode())
+    for section in sections.values():
         digest.update(section.data)
     return digest.digest()
 

@@ -11,7 +11,6 @@ class Tag:
     COMPILE_UNIT: Final = 0x11
     INLINED_SUBROUTINE: Final = 0x1D
     SUBPROGRAM: Final = 0x2E
-    NAMESPACE: Final = 0x39
     SKELETON_UNIT: Final = 0x4A
 
 

@@ -195,7 +195,8 @@ class UnitFunctions:
     def _read(self, thorough: bool) -> Intervals:
         """Ranges with the offsets of the entries that they are of.
 
-        Unless thorough, what stands in types and functions is jumped over, where that is possible.
+        Unless thorough, what stands in types, functions and namespaces is jumped over, where that
+        is possible: compilers that say where the next entry is put functions with code outside.
         """
         unit = self._unit
         info, known, find = unit.sections.info, unit.abbreviations.known, unit.abbreviations.find
@@ -225,7 +226,7 @@ class UnitFunctions:
                     if self._within.find(low) is not None
                 ]
             if children:
-                if sibling is not None and not thorough and tag != Tag.NAMESPACE:
+                if sibling is not None and not thorough:
                     target = unit.sibling(at, sibling)
                     if at < target <= end:
                         at = target

@@ -128,7 +128,11 @@ class LineProgram:
                     line += more
                 continue
             elif code == _SET_FILE:
-                file, at = uleb(view, at)
+                file = program[at] if at < size else 0x80
+                if file < 0x80:
+                    at += 1
+                else:
+                    file, at = uleb(view, at)
                 continue
             elif code == 0:
                 length, at = uleb(view, at)

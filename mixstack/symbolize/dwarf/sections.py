@@ -12,7 +12,7 @@ _CHDR: Final = struct.Struct("<IIQQ")  # Elf64_Chdr: type, reserved, size, align
 _ELFCOMPRESS_ZLIB: Final = 1
 _ELFCOMPRESS_ZSTD: Final = 2
 _ZDEBUG: Final = struct.Struct(">4sQ")  # "ZLIB", size: GNU's older form, by the section's name
-_LONGEST: Final = 1 << 30  # bytes of one section once decompressed: it is held in memory
+_LONGEST: Final = 1 << 30  # bytes of a section once decompressed: it is held in memory
 
 
 class BadDwarf(Exception):

@@ -134,6 +134,20 @@ def test_each_symbol_is_written_once(case: Case) -> None:
     assert len(case.mapped.asked) == 4  # 0x1104 was known
 
 
+def test_a_kernel_without_names_is_noticed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "kernel_symbols", lambda found: [])
+    case.collect(sample((BASE + 0x1140, Step.LEAF)))
+    case.write()
+    assert not case.book.kernel_unnamed, "the kernel was not seen"
+    case.collect(sample(kernel=(KERNEL,)))
+    case.write()
+    assert case.book.kernel_unnamed
+    monkeypatch.setattr(addresses, "kernel_symbols", _kernel_symbols)
+    case.collect(sample(kernel=(KERNEL + 0x10,)))
+    case.write()
+    assert not case.book.kernel_unnamed
+
+
 def test_kernel_functions_are_written_once_and_sorted(case: Case) -> None:
     case.collect(sample(kernel=(KERNEL + 0x2010, KERNEL + 0x10)))
     case.collect(sample(kernel=(KERNEL + 0x20,)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,9 +16,17 @@ from typing import NamedTuple, cast
 import pytest
 
 from mixstack.bpf.probe import Probe
-from mixstack.bpf.wire import ChainKind, Learned, MappingEntry, MappingKind, ProcessEntry
+from mixstack.bpf.wire import (
+    ChainKind,
+    Learned,
+    MappingEntry,
+    MappingKind,
+    ProcessEntry,
+    ProcessFlag,
+)
 from mixstack.model import MappingSnapshot, Process
 from mixstack.record import follow
+from mixstack.record.children import child_pids
 from mixstack.record.describe import ANONYMOUS, TRAMPOLINE, Describer
 from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener, Shared
 from mixstack.record.mapping_space import MappingSpace
@@ -396,6 +406,50 @@ def test_a_program_that_is_no_python_after_an_exec(build: Build) -> None:
         ]
         case.follower.finish()
         assert len(case.notes) == 1
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_a_forked_child_is_known_as_its_parent_is(build: Build) -> None:
+    """The probe has copied the parent's entry by itself: it is told nothing until there is news."""
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        target.do("child = os.fork()\nif not child: input()")
+        (pid,) = child_pids(target.child.pid)
+        try:
+            child = case.follower.forked(pid, time_ns=5)
+            assert len(case.probe.told) == len(case.snapshots) == len(case.processes) == 1
+            assert child.family == target.child.pid
+            assert child.layout == case.follower.layout
+            start = case.snapshots[0].mappings[0].start
+            assert child.module_at(start) == case.follower.module_at(start)
+            child.announce()
+            child.announce()
+            parent, announced = case.processes
+            assert announced == replace(parent, pid=pid)
+            assert case.snapshots[1] == MappingSnapshot(pid, 5, case.snapshots[0].mappings)
+            target.do("kept = mmap.mmap(-1, 4096, 0x22, 7)")
+            case.follower.refresh(asked=True)
+            before = case.probe.entry
+            child.forget()
+            case.follower.forget()
+            assert before.mappings == len(case.probe.entries)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_a_program_that_is_awaited(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.expect()
+        assert case.probe.entry.flags == ProcessFlag.HELD
+        assert case.follower.become(time_ns=5)
+        assert len(case.probe.told) == 1  # the probe has seen the exec itself
+        case.look_after_exec()
+        assert case.probe.entry.flags == 0
+        assert case.snapshots[0].time_ns == 5
+        assert case.probe.entry.layout.chain_kind == ChainKind.SHIM
 
 
 def _subinterpreter(build: Build) -> str:

@@ -1,4 +1,4 @@
-"""Cython's names: read where there is one way to read them. The rows are of Cython 3.2's nm."""
+"""Cython's names: read where there is one way to read them. The rows are of Cython 3.3's nm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS = [
     ("cpdef method", "__pyx_f_3mod_3Ext_total", "mod.Ext.total"),
     ("module in a package", "__pyx_f_3pkg_3mod_helper", "pkg.mod.helper"),
     ("function", "__pyx_pw_3mod_1fib_sum", "mod.fib_sum"),
-    ("its body", "__pyx_pf_3mod_fib_sum", None),
+    ("its body", "__pyx_pf_3mod_fib_sum", "mod.fib_sum"),
     ("its body, with a number", "__pyx_pf_3mod_2fib_sum", "mod.fib_sum"),
     ("a compiler's copy", "__pyx_pw_3mod_1work.constprop.0", "mod.work [clone .constprop.0]"),
     ("a method, or a function with that name", "__pyx_pw_3mod_5Thing_1method", None),
