@@ -40,7 +40,6 @@ WATCHED = (
     "TracerPid",
     "Uid",
     "Threads",
-    "SigQ",
     "SigPnd",
     "ShdPnd",
     "SigBlk",
