@@ -28,10 +28,11 @@ from mixstack.model import (
     Recording,
     Sample,
     Segment,
+    SourceCall,
+    SourceCalls,
     Step,
     Symbol,
 )
-from mixstack.source import SourceCall, SourceCalls
 
 _U32 = (1 << 32) - 1
 _U64 = (1 << 64) - 1

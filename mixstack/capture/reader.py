@@ -44,9 +44,10 @@ from mixstack.model import (
     Process,
     Recording,
     Sample,
+    SourceCall,
+    SourceCalls,
     Symbol,
 )
-from mixstack.source import SourceCall, SourceCalls
 
 _T = TypeVar("_T")
 

@@ -25,9 +25,10 @@ from mixstack.model import (
     Module,
     Process,
     Recording,
+    SourceCall,
+    SourceCalls,
     Symbol,
 )
-from mixstack.source import SourceCall, SourceCalls
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 _T = TypeVar("_T")

@@ -30,9 +30,9 @@ from mixstack.model import (
     Module,
     Process,
     Recording,
+    SourceCalls,
     Symbol,
 )
-from mixstack.source import SourceCalls
 
 _T = TypeVar("_T")
 

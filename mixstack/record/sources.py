@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from mixstack.capture.writer import CaptureWriter
+from mixstack.model import SourceCalls
 from mixstack.record.modules import LoadedModule
-from mixstack.source import SourceCalls
 from mixstack.symbolize.native import NativeFile, SourceLines
 
 MOST_S: Final = 30.0  # whoever waits for a recording to end waits no longer than this for lines

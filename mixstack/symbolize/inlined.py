@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mixstack.model import Frame, FrameKind
-from mixstack.source import SourceCall
+from mixstack.model import Frame, FrameKind, SourceCall
 from mixstack.symbolize.plumbing import is_plumbing
 
 

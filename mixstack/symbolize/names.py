@@ -24,10 +24,10 @@ from mixstack.model import (
     Process,
     PythonFrame,
     PythonItem,
+    SourceCall,
     Step,
     Symbol,
 )
-from mixstack.source import SourceCall
 from mixstack.symbolize.address_space import AddressSpaces
 from mixstack.symbolize.demangle import demangle, shorten
 from mixstack.symbolize.inlined import with_source

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from mixstack.elf import BadElf, Elf, open_elf
-from mixstack.source import SourceCall
+from mixstack.model import SourceCall
 from mixstack.symbolize.debug_files import find_debug_file, find_shared_file
 from mixstack.symbolize.dwarf.debug_info import DebugInfo
 from mixstack.symbolize.dwarf.sections import BadDwarf, has_debug_info

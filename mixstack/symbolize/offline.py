@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from mixstack.elf import BadElf, open_elf
-from mixstack.model import Module, Sample, Step, Symbol
-from mixstack.source import SourceCall
+from mixstack.model import Module, Sample, SourceCall, Step, Symbol
 from mixstack.symbolize.address_space import AddressSpaces
 from mixstack.symbolize.debug_files import path_by_build_id
 from mixstack.symbolize.names import NamedCapture

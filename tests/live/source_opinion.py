@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixstack.capture.reader import Capture
-from mixstack.source import SourceCall
+from mixstack.model import SourceCall
 from mixstack.symbolize.debug_files import path_by_build_id
 from mixstack.symbolize.demangle import demangle
 from mixstack.symbolize.offline import sampled_addresses

@@ -26,7 +26,6 @@ ARROWS: dict[str, set[str]] = {
     "": set(),  # mixstack/__init__.py
     "__main__": {"cli.main"},
     "model": set(),
-    "source": set(),
     "errors": set(),
     "elf": set(),
     "collector": set(),
@@ -37,8 +36,8 @@ ARROWS: dict[str, set[str]] = {
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
     # samples are stored as the probe sent them
-    "capture": {"model", "source", "columns", "errors", "collector", "bpf.wire"},
-    "symbolize": {"model", "source", "elf"},
+    "capture": {"model", "columns", "errors", "collector", "bpf.wire"},
+    "symbolize": {"model", "elf"},
     "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
@@ -54,7 +53,6 @@ ARROWS: dict[str, set[str]] = {
         "symbolize.kernel",
         "symbolize.record_side",
         "symbolize.native",
-        "source",
     },
     "doctor": {
         "errors",
@@ -85,7 +83,6 @@ ARROWS: dict[str, set[str]] = {
 # Values in, values out: no file, no process, no clock, no terminal.
 PURE = (
     "model",
-    "source",
     "errors",
     "elf_names",
     "merge",
@@ -247,7 +244,6 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
         "merge",
         "export",
         "model",
-        "source",
         "columns",
         "collector",
         "errors",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from mixstack.elf import Elf, LoadSegment
-from mixstack.source import SourceCall
+from mixstack.model import SourceCall
 from mixstack.symbolize.dwarf.aranges import address_ranges
 from mixstack.symbolize.dwarf.codes import Attribute
 from mixstack.symbolize.dwarf.encoding import uleb

@@ -28,10 +28,11 @@ from mixstack.model import (
     Recording,
     Sample,
     Segment,
+    SourceCall,
+    SourceCalls,
     Step,
     Symbol,
 )
-from mixstack.source import SourceCall, SourceCalls
 from tests.encode import encode_sample, encode_with_chain, marker_entry, python_entry
 
 RECORDING = Recording(

@@ -11,12 +11,11 @@ from typing import cast
 import pytest
 
 from mixstack.capture.writer import CaptureWriter
-from mixstack.model import Module
+from mixstack.model import Module, SourceCall, SourceCalls
 from mixstack.record import sources
 from mixstack.record.modules import LoadedModule
 from mixstack.record.roots import Roots
 from mixstack.record.sources import SourceBook
-from mixstack.source import SourceCall, SourceCalls
 
 CALLS = (SourceCall("f", "/a.c", 3),)
 

@@ -19,9 +19,9 @@ from mixstack.model import (
     Process,
     RawStack,
     Sample,
+    SourceCall,
     Symbol,
 )
-from mixstack.source import SourceCall
 
 PID = 7
 LIBPYTHON, LIBC, EXTENSION = 1, 2, 3

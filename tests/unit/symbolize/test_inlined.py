@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixstack.model import Frame, FrameKind, NativeFrame, NativeItem, Step, Symbol
-from mixstack.source import SourceCall
+from mixstack.model import Frame, FrameKind, NativeFrame, NativeItem, SourceCall, Step, Symbol
 from mixstack.symbolize.demangle import demangle
 from mixstack.symbolize.inlined import with_source
 from mixstack.symbolize.names import Namer

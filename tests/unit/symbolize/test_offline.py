@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixstack.elf import open_elf
-from mixstack.model import Mapping, MappingSnapshot, NativeFrame, Step, Symbol
-from mixstack.source import SourceCall
+from mixstack.model import Mapping, MappingSnapshot, NativeFrame, SourceCall, Step, Symbol
 from mixstack.symbolize import debug_files, offline
 from mixstack.symbolize.offline import Listener, Names, look_up
 from tests.unit.symbolize.captures import LIBC, PID, FakeCapture, capture, sample

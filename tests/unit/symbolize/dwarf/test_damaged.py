@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixstack.elf import BadElf, Elf
-from mixstack.source import SourceCall
+from mixstack.model import SourceCall
 from mixstack.symbolize.dwarf import units
 from mixstack.symbolize.dwarf.debug_info import DebugInfo
 from mixstack.symbolize.dwarf.encoding import uleb

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mixstack.elf import open_elf
-from mixstack.source import SourceCall
+from mixstack.model import SourceCall
 from mixstack.symbolize.dwarf.debug_info import DebugInfo
 from tests.interpreters import SUPPORTED
 from tests.interpreters import Build as Interpreter
