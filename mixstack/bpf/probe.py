@@ -122,9 +122,13 @@ class Probe:
         if entry.layout.chain_kind:
             if entry.several or not entry.tss_slot:
                 self._load_later(_OF_THREAD_LISTS)
-            if entry.layout.chain_kind >= wire.ChainKind.FRAME:
-                self._load_later(_OF_FRAME_OBJECTS)
+            self.expect(entry.layout.chain_kind)
         self._object.update("ms_processes", pid, entry)
+
+    def expect(self, chain_kind: int) -> None:
+        """A process with such a chain (`wire.ChainKind`) is about to be set; errors as there."""
+        if chain_kind >= wire.ChainKind.FRAME:
+            self._load_later(_OF_FRAME_OBJECTS)
 
     def teach(self, slot: int, learned: wire.Learned) -> None:
         """Say beforehand what the probe would learn of a process' evaluator."""
