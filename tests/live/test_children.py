@@ -93,7 +93,7 @@ def work(seconds):
     burn(seconds)
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
-    started = [multiprocessing.Process(target=work, args=(0.2,)) for _ in range(2)]
+    started = [multiprocessing.Process(target=work, args=(0.4,)) for _ in range(2)]
     for process in started: process.start()
     for process in started: process.join()
 """
@@ -109,7 +109,7 @@ def test_multiprocessing(build: Build, method: str, tmp_path: Path) -> None:
     workers = [f for f in by_process(capture).values() if burned(f, "work")]
     assert len(workers) == 2
     for worker in workers:
-        assert burned(worker, "work") > 200
+        assert burned(worker, "work") > 200  # of 800: a busy machine is slow to look at it
         all_named(worker)
 
 
@@ -153,9 +153,10 @@ def test_another_interpreter_after_an_exec(build: Build, tmp_path: Path) -> None
 
 
 def test_interpreters_of_different_versions_in_a_pipeline(tmp_path: Path) -> None:
-    builds = [b.values[0] for b in SUPPORTED if b.values[0].tree is None]
+    among = ((3, 8), (3, 11), (3, 13))
+    builds = [b.values[0] for b in supported(lambda b: b.tree is None and b.minor in among)]
     commands = [
-        f"{build.executable} -S -c 'exec(open(\"{tmp_path}/burn.py\").read()); burn(0.5)'"
+        f"{build.executable} -S -c 'exec(open(\"{tmp_path}/burn.py\").read()); burn(1.0)'"
         for build in builds
     ]
     (tmp_path / "burn.py").write_text(BURN)
@@ -165,7 +166,7 @@ def test_interpreters_of_different_versions_in_a_pipeline(tmp_path: Path) -> Non
     for pid, process in capture.processes.items():
         if process.interpreter is not None:
             versions.append(process.interpreter.version)
-            assert burned(found[pid]) > 100  # of 1,000: they all begin at once, on few CPUs
+            assert burned(found[pid]) > 100  # of 2,000: they all begin at once, on few CPUs
             all_named(found[pid])
     assert sorted(versions) == sorted(build.version for build in builds)
     shells = [p for p in capture.processes.values() if p.command[0] == "/bin/sh"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mixstack.bpf import probe
+from mixstack.bpf import loader
 from mixstack.model import Fit
 
 from ..interpreters import Build, supported
@@ -36,7 +36,7 @@ def test_it_loads_and_samples(
     shutil.copy(ROOT / "build_probe.py", tmp_path)
     environment = {**os.environ, "CLANG": clang}
     subprocess.run([sys.executable, "build_probe.py"], cwd=tmp_path, env=environment, check=True)
-    monkeypatch.setattr(probe, "_OBJECT", str(tmp_path / "mixstack" / "bpf" / "mixstack.bpf.o"))
+    monkeypatch.setattr(loader, "_OBJECT", str(tmp_path / "mixstack" / "bpf" / "mixstack.bpf.o"))
     with running(build.command("-c", PROGRAM)) as target:
         found = list(stacks(record(target.pid, tmp_path / "out.data", rate_hz=1999)))
     assert len(found) > 100

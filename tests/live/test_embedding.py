@@ -38,13 +38,12 @@ RATE_HZ = 4999
 SECONDS = 0.2
 PYPY = os.environ.get("MIXSTACK_PYPY") or shutil.which("pypy3")
 PACKAGES = ("greenlet", "gevent")
-LEAST_SAMPLES = 0.1 * RATE_HZ * SECONDS  # a busy machine gives a target less than a CPU
+LEAST_SAMPLES = 0.05 * RATE_HZ * SECONDS  # a busy machine gives a target less than a CPU
 BLIND = 0.03  # of the samples
 JOINED = frozenset({Fit.EXACT, Fit.NATIVE_ONLY, Fit.COUNTED})
 
 # 3.8, 3.9: the probe learns from a program's first stacks where evaluators keep their frame. Until
 # then the frames of several thread states, or those around a trace function, may have no place.
-LEARNING_SAMPLES = 32
 LEARNED_UNTIL = (3, 9)
 
 
@@ -139,8 +138,7 @@ def test_every_stack_is_legal(
         "\n\n"
     )[2]
     grammar = Grammar(text, str(path), build.minor)
-    learning = LEARNING_SAMPLES if build.minor <= LEARNED_UNTIL else 0
-    _judge(found, nameless, grammar, expected, learning)
+    _judge(found, nameless, grammar, expected, learns=build.minor <= LEARNED_UNTIL)
     # before 3.11 a frame's name says too little of whose it is
     if not nameless and build.minor >= (3, 11) and expected.indifferent != ".":
         _check_strength(found, grammar, expected)
@@ -242,9 +240,9 @@ def _judge(
     nameless: frozenset[str],
     grammar: Grammar,
     expected: Expected,
-    learning: int = 0,
+    learns: bool = False,
 ) -> None:
-    """`learning`: how many samples, from the first on, may hold frames without a place."""
+    """`learns`: until it has learned, frames may have no place; by half of the samples it has."""
     distinct: dict[tuple[Frame, ...], int] = Counter(stack.frames for stack in found)
     verdicts = {frames: grammar.match(frames, nameless) for frames in distinct}
     outside = [
@@ -265,7 +263,7 @@ def _judge(
         stack
         for at, stack in enumerate(found)
         if (stack.merged.fit not in expected.fits or _lost(stack, expected))
-        and not (at < learning and _admits_it(stack.frames))
+        and not (learns and at < len(found) / 2 and _is_learning(stack))
     ]
     blind = [stack for stack in found if _is_blind(stack)]
     assert len(blind) <= BLIND * len(found), f"{len(blind)} of {len(found)}:\n{show(blind[0].full)}"
@@ -281,6 +279,10 @@ def _admits_it(frames: Sequence[Frame]) -> bool:
     return any(
         frame.kind is FrameKind.MARK and frame.name == MarkReason.UNPLACED.value for frame in frames
     )
+
+
+def _is_learning(stack: Stack) -> bool:
+    return stack.sample.stack.counted and _admits_it(stack.frames)
 
 
 def _is_blind(stack: Stack) -> bool:
