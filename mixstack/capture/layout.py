@@ -34,6 +34,7 @@ class BlockType(enum.IntEnum):
     KERNEL_SYMBOLS = 7
     SAMPLES = 8
     FOOTER = 9
+    JIT_SYMBOLS = 10
 
 
 class BlockHead(NamedTuple):

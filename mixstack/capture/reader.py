@@ -33,6 +33,7 @@ from mixstack.errors import (
     NoCapture,
     NotACapture,
 )
+from mixstack.jit.model import JitSymbol
 from mixstack.model import (
     Code,
     CodeKey,
@@ -53,8 +54,9 @@ _T = TypeVar("_T")
 class Capture:
     """What a capture file holds.
 
-    mappings: by pid, sorted by time. symbols: by module, sorted by start. problem: one sentence on
-    what is missing, None if the file is whole (`complete`). file_size: bytes.
+    mappings: by pid, sorted by time. symbols: by module, sorted by start. jit_symbols: by pid, of
+    each source in the order in which it was said. problem: one sentence on what is missing, None
+    if the file is whole (`complete`). file_size: bytes.
     """
 
     path: str
@@ -65,6 +67,7 @@ class Capture:
     codes: dict[tuple[int, CodeKey], Code]
     symbols: dict[int, tuple[Symbol, ...]]
     kernel_symbols: tuple[KernelSymbol, ...]
+    jit_symbols: dict[int, tuple[JitSymbol, ...]]
     footer: Footer | None
     problem: str | None
     file_size: int
@@ -163,6 +166,7 @@ class _Collected:
         self.codes: list[Code] = []
         self.symbols: list[Symbol] = []
         self.kernel_symbols: list[KernelSymbol] = []
+        self.jit_symbols: list[JitSymbol] = []
         self.footers: list[Footer] = []
         self.samples = SampleTable()
         self._lines: dict[int, tuple[Callable[[records.Fields], Any], list[Any]]] = {
@@ -173,6 +177,7 @@ class _Collected:
             BlockType.CODES: (records.decode_code, self.codes),
             BlockType.SYMBOLS: (records.decode_symbol, self.symbols),
             BlockType.KERNEL_SYMBOLS: (records.decode_kernel_symbol, self.kernel_symbols),
+            BlockType.JIT_SYMBOLS: (records.decode_jit_symbol, self.jit_symbols),
             BlockType.FOOTER: (records.decode_footer, self.footers),
         }
 
@@ -209,6 +214,11 @@ class _Collected:
             ),
             kernel_symbols=tuple(
                 sorted(dict.fromkeys(self.kernel_symbols), key=lambda s: (s.start, s.end, s.name))
+            ),
+            jit_symbols=_grouped(
+                dict.fromkeys(self.jit_symbols),
+                lambda s: s.pid,
+                lambda s: (s.source.value, s.order),
             ),
             footer=self.footers[-1] if self.footers else None,
             problem=_problem(self.damage, bool(self.footers)),

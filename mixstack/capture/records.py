@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias, TypeVar
 
 from mixstack.capture.layout import Malformed
+from mixstack.jit.model import JitLine, JitSource, JitSymbol
 from mixstack.model import (
     Code,
     CodeKey,
@@ -301,6 +302,43 @@ def decode_kernel_symbol(fields: Fields) -> KernelSymbol:
         end=fields.integer("end"),
         name=fields.text("name"),
         module=fields.optional_text("module"),
+    )
+
+
+def encode_jit_symbol(value: JitSymbol) -> bytes:
+    return encode_line(
+        {
+            "pid": value.pid,
+            "source": value.source.value,
+            "order": value.order,
+            "start": value.start,
+            "end": value.end,
+            "name": value.name,
+            "after_ns": value.after_ns,
+            "by_ns": value.by_ns,
+            "lines": [{"address": at, "line": line, "file": f} for at, line, f in value.lines],
+        }
+    )
+
+
+def decode_jit_symbol(fields: Fields) -> JitSymbol:
+    try:
+        source = JitSource(fields.text("source"))
+    except ValueError as e:
+        raise Malformed(f"a JIT compiler's symbol: {e}") from e
+    return JitSymbol(
+        pid=fields.integer("pid"),
+        source=source,
+        order=fields.integer("order"),
+        start=fields.integer("start"),
+        end=fields.integer("end"),
+        name=fields.optional_text("name"),
+        after_ns=fields.integer("after_ns"),
+        by_ns=fields.integer("by_ns"),
+        lines=tuple(
+            JitLine(line.integer("address"), line.integer("line"), line.text("file"))
+            for line in fields.record_list("lines")
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from mixstack.capture.layout import (
 )
 from mixstack.capture.samples import record_size
 from mixstack.errors import OutputError
+from mixstack.jit.model import JitSymbol
 from mixstack.model import (
     Code,
     Footer,
@@ -117,9 +118,12 @@ class CaptureWriter:
     def add_kernel_symbols(self, symbols: Iterable[KernelSymbol]) -> None:
         self._add(BlockType.KERNEL_SYMBOLS, symbols, records.encode_kernel_symbol)
 
+    def add_jit_symbols(self, symbols: Iterable[JitSymbol]) -> None:
+        self._add(BlockType.JIT_SYMBOLS, symbols, records.encode_jit_symbol)
+
     def flush(self) -> None:
         """Write everything that is buffered, as whole blocks, samples last."""
-        for kind in self._buffers:
+        for kind in sorted(self._buffers, key=lambda kind: kind is BlockType.SAMPLES):
             self._write_buffer(kind)
 
     def close(self, footer: Footer) -> None:

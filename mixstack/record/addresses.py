@@ -39,8 +39,8 @@ class AddressBook:
             first = start + kernel + 2 * chain
             self._new_native.update(words[first : first + 2 * native : 2])
 
-    def write_new(self, follower: Follower) -> None:
-        """Look up what is new since the last call."""
+    def write_new(self, follower: Follower, *, last: bool = False) -> None:
+        """Look up what is new since the last call; `last`: it will not be called again."""
         new_native = self._new_native - self._native
         new_kernel = self._new_kernel - self._kernel
         self._native |= new_native
@@ -49,6 +49,8 @@ class AddressBook:
         # What lies in no known module may do so in a moment: asked again next time.
         self._new_native = self._write_native(new_native, follower)
         self._native -= self._new_native
+        homeless = [_looked_up(pc) for pc in self._new_native]
+        self._writer.add_jit_symbols(follower.jit.new_symbols(homeless, last=last))
         if new_kernel:
             fresh = set(kernel_symbols(new_kernel)) - self._written
             self._written |= fresh
@@ -60,9 +62,7 @@ class AddressBook:
         by_module: dict[int, set[int]] = defaultdict(set)
         modules: dict[int, LoadedModule] = {}
         for pc in tagged:
-            address = pc & ADDRESS_MASK
-            if pc & _TAG in _RETURN_ADDRESSES:
-                address -= 1
+            address = _looked_up(pc)
             found = follower.module_at(address)
             if found is not None:
                 loaded, vaddr = found
@@ -85,6 +85,11 @@ class AddressBook:
             self._written |= fresh
             self._writer.add_symbols(sorted(fresh, key=lambda s: s.start))
         return homeless
+
+
+def _looked_up(tagged: int) -> int:
+    """The address that names a frame: a return address lies behind its call."""
+    return (tagged & ADDRESS_MASK) - (tagged & _TAG in _RETURN_ADDRESSES)
 
 
 def _bodies(words: memoryview[int]) -> Iterator[tuple[int, int, int, int]]:

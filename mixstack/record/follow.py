@@ -16,6 +16,7 @@ from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
 from mixstack.record.codes import qualname_offset
 from mixstack.record.describe import Describer
+from mixstack.record.jit import JitBook
 from mixstack.record.modules import LoadedModule, ModuleRegistry
 from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import FoundInterpreter, NotSupported, find_interpreter
@@ -60,6 +61,7 @@ class Follower:
         self._registry = registry
         self._describer = Describer(registry, space)
         self._listener = listener
+        self.jit = JitBook(process, listener.note)
         self._exe = process.exe_identity()
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
@@ -92,6 +94,7 @@ class Follower:
         """Look again if a sample asked for it, the process is settling, or a while has passed."""
         now = time.monotonic()
         self._watch_interpreters()
+        self.jit.look()
         if not (asked or self.settling or now - self._read_at >= _REREAD_S):
             return
         self._read_at = now
@@ -176,6 +179,8 @@ class Follower:
             self.process = TargetProcess.open(self.process.pid)
         except MixstackError:
             return False
+        self.jit.close()
+        self.jit = JitBook(self.process, self._listener.note)
         self._exe = exe
         self._execs += 1
         self._interpreter = None

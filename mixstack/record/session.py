@@ -132,7 +132,7 @@ class _Session:
         self._probe.stop()
         self._drain()
         self._follower.finish()
-        self._flush()
+        self._flush(last=True)
         cpu_s = self._cpu_s - cpu_before
         footer = Footer(
             end_ns=time.monotonic_ns(),
@@ -211,11 +211,11 @@ class _Session:
                 self._unreadable += 1
         return drained
 
-    def _flush(self) -> None:
+    def _flush(self, *, last: bool = False) -> None:
         cpu_s = cpu_seconds(self._follower.process.pid)
         if cpu_s is not None:  # else the process is gone; samples after this reading do not count
             self._cpu_s, self._cpu_samples = cpu_s, self._samples
-        self._addresses.write_new(self._follower)
+        self._addresses.write_new(self._follower, last=last)
         self._writer.add_modules(self._registry.take_new())
         self._writer.flush()
 

@@ -32,8 +32,14 @@ ARROWS: dict[str, set[str]] = {
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
-    "capture": {"model", "errors", "bpf.wire"},  # samples are stored as the probe sent them
-    "symbolize": {"model", "elf"},
+    "capture": {
+        "model",
+        "jit.model",
+        "errors",
+        "bpf.wire",
+    },  # samples are stored as the probe sent them
+    "jit": set(),
+    "symbolize": {"model", "elf", "jit"},
     "merge": {"model"},
     "export": {"model"},
     "record": {
@@ -45,8 +51,10 @@ ARROWS: dict[str, set[str]] = {
         "unwind",
         "target",
         "capture.writer",
+        "jit",
         "symbolize.kernel",
         "symbolize.record_side",
+        "symbolize.rooted",
     },
     "cli": {
         "",
@@ -64,7 +72,17 @@ ARROWS: dict[str, set[str]] = {
 }
 
 # Values in, values out: no file, no process, no clock, no terminal.
-PURE = ("model", "errors", "elf_names", "merge", "export", "unwind", "symbolize", "capture.layout")
+PURE = (
+    "model",
+    "errors",
+    "elf_names",
+    "jit",
+    "merge",
+    "export",
+    "unwind",
+    "symbolize",
+    "capture.layout",
+)
 IMPURE = {
     "unwind.cache": "keeps compiled tables on disk",
     "symbolize.kernel": "reads the kernel's own symbol table",
@@ -207,7 +225,7 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     parts = {n.split(".")[1] for n in loaded.stdout.split()}
-    assert parts == {"capture", "symbolize", "merge", "export", "model", "errors", "bpf"}
+    assert parts == {"capture", "jit", "symbolize", "merge", "export", "model", "errors", "bpf"}
     assert {n for n in loaded.stdout.split() if ".bpf" in n} == {
         "mixstack.bpf",
         "mixstack.bpf.wire",

@@ -1,0 +1,109 @@
+"""`JitBook`: what is known of the JIT code of one process, and which of it was met in samples."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from mixstack.jit.index import PAGE_SHIFT
+from mixstack.jit.model import JitSource, JitSymbol
+from mixstack.record.growing_file import GrowingFile, open_of
+from mixstack.record.jit_entries import JitEntries
+from mixstack.record.jit_map import PerfMap
+from mixstack.target.process import TargetProcess
+
+_ROOT_USER: Final = 0
+_PAUSE_NS: Final = 50_000_000
+_SLACK_S: Final = 1.0  # the file system's clock is coarser than that of processes
+
+
+class JitBook:
+    """Follows the sources of one program's JIT names; made anew when the process execs."""
+
+    def __init__(self, process: TargetProcess, note: Callable[[str], None]) -> None:
+        self._pid = process.pid
+        self._process = process
+        self._started_s = process.started_unix_s() - _SLACK_S
+        self._users = {_ROOT_USER} | {user for user in (process.user(),) if user is not None}
+        # Its root folder, held: by the last look it may be gone, and its root with it.
+        self._root = _open_root(process.pid)
+        path = f"/tmp/perf-{process.own_pid()}.map"
+        self._map = PerfMap(
+            process.pid, path, functools.partial(self._open, path), self._note_of(note)
+        )
+        self._looked_ns = 0
+        self._met: defaultdict[int, set[int]] = defaultdict(set)  # addresses, by page
+        self._looked_up: dict[JitSource, tuple[JitEntries, int]] = {}
+        self._written: set[tuple[JitSource, int]] = set()
+
+    def look(self) -> None:
+        """Read what was said since the last look, if that is a while ago.
+
+        The more often, the better is known when memory was used again.
+        """
+        now_ns = time.monotonic_ns()
+        if now_ns - self._looked_ns >= _PAUSE_NS:
+            self._looked_ns = now_ns
+            self._map.poll(now_ns)
+
+    def new_symbols(self, addresses: Iterable[int], *, last: bool = False) -> list[JitSymbol]:
+        """What was learned of these addresses (in no module), and since then of earlier ones.
+
+        last: the process makes no more code: read all that there is.
+        """
+        if last:
+            self._map.poll(time.monotonic_ns())
+            while self._map.behind:
+                self._map.poll(time.monotonic_ns())
+        fresh: defaultdict[int, set[int]] = defaultdict(set)
+        for address in addresses:
+            page = address >> PAGE_SHIFT
+            if address not in self._met[page]:
+                self._met[page].add(address)
+                fresh[page].add(address)
+        return [
+            symbol for source in (self._map,) for symbol in self._look_up(source.entries, fresh)
+        ]
+
+    def close(self) -> None:
+        self._map.close()
+        if self._root is not None:
+            os.close(self._root)
+
+    def _look_up(self, entries: JitEntries, fresh: dict[int, set[int]]) -> list[JitSymbol]:
+        """All that a source said of fresh addresses, and what it said lately of the others."""
+        known, until = self._looked_up.get(entries.source, (None, 0))
+        touched = set(entries.index.pages_since(until if known is entries else 0))
+        self._looked_up[entries.source] = entries, len(entries.index)
+        pages = self._met.keys() if -1 in touched else touched & self._met.keys()
+        numbers: set[int] = set()
+        for page in pages:
+            numbers.update(n for each in self._met[page] for n in entries.index.covering(each))
+        for page in fresh.keys() - pages:
+            numbers.update(n for each in fresh[page] for n in entries.index.covering(each))
+        symbols = []
+        for number in sorted(numbers):
+            key = entries.source, entries.order(number)
+            if key not in self._written:
+                self._written.add(key)
+                symbols.append(entries.symbol(number))
+        return symbols
+
+    def _open(self, path: str) -> GrowingFile:
+        if self._root is None:
+            raise FileNotFoundError(path)
+        return open_of(f"/proc/self/fd/{self._root}", path, self._users, self._started_s)
+
+    def _note_of(self, note: Callable[[str], None]) -> Callable[[str], None]:
+        return lambda what: note(f"process {self._pid}: {what}")
+
+
+def _open_root(pid: int) -> int | None:
+    try:
+        return os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None

@@ -1,0 +1,75 @@
+"""Code of JIT compilers is named as they themselves say."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mixstack.model import Frame, FrameKind
+
+from .harness import Stack, record, running, show, stacks
+
+pytestmark = pytest.mark.live
+
+BY_HAND = Path(__file__).with_name("jit_by_hand.py")
+RATE_HZ = 999
+NODE_PROGRAM = """
+function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
+console.log("ready");
+for (;;) fib(25);
+"""
+
+
+@contextlib.contextmanager
+def removed(*patterns: str) -> Iterator[None]:
+    """At the end, what a target told perf is taken away."""
+    try:
+        yield
+    finally:
+        for pattern in patterns:
+            Path(pattern).unlink(missing_ok=True)
+
+
+def test_memory_that_is_used_again_has_the_name_of_the_moment(tmp_path: Path) -> None:
+    """Or none, between the two looks at the map between which it changed."""
+    with running([sys.executable, BY_HAND, "map"]) as target, removed(_map(target.pid)):
+        capture = record(target.pid, tmp_path / "out.data", seconds=3, rate_hz=RATE_HZ)
+    phases = [frame.name for frame in _leaves(stacks(capture), "phase", "[anon]")]
+    named = [int(name.split(" ")[0][5:]) for name in phases if name != "[anon]"]
+    assert len(phases) > 0.2 * RATE_HZ  # a busy machine gives a target less than a CPU
+    assert named == sorted(named), "a name of another time"
+    assert len(set(named)) >= 2
+    assert len(named) > 0.2 * len(phases)
+
+
+def test_node(tmp_path: Path) -> None:
+    with (
+        running(["node", "--perf-basic-prof", "-e", NODE_PROGRAM]) as target,
+        removed(_map(target.pid)),
+    ):
+        capture = record(target.pid, tmp_path / "out.data", seconds=1, rate_hz=RATE_HZ)
+    found = list(stacks(capture))
+    fib = [stack for stack in found if stack.full and _is_fib(stack.full[-1])]
+    assert len(fib) > 0.8 * len(found), show(found[0].full)
+    assert capture.jit_symbols[target.pid]
+
+
+def _is_fib(frame: Frame) -> bool:
+    return frame.name.startswith("JS:") and "fib " in frame.name and frame.file == "[jit]"
+
+
+def _map(pid: int) -> str:
+    return f"/tmp/perf-{pid}.map"
+
+
+def _leaves(found: Iterator[Stack], *names: str) -> list[Frame]:
+    """The innermost native frames that are one of these."""
+    leaves = [
+        next((f for f in reversed(stack.full) if f.kind is FrameKind.NATIVE), None)
+        for stack in found
+    ]
+    return [leaf for leaf in leaves if leaf is not None and leaf.name.startswith(names)]
