@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from mixstack.bpf import wire
 from mixstack.model import Mapping
+from mixstack.record.jit_debugger import JitFrames
+from mixstack.record.jit_tables import JitTables
 from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
 from mixstack.record.tables import Placed, TableSpace
 from mixstack.target.maps import MapLine
@@ -29,7 +32,12 @@ class Describer:
         self.modules: dict[int, LoadedModule] = {}
         self._registry = registry
         self._space = space
+        self._jit = JitTables(space)
         self._arenas: dict[tuple[bytes, int], Placed | None] = {}  # by stub and stride
+
+    def set_jit_code(self, frames: tuple[JitFrames, ...]) -> None:
+        """From now on there is unwind information for this code in memory without a module."""
+        self._jit.update(frames)
 
     def describe(
         self, process: TargetProcess, line: MapLine, stub: bytes | None
@@ -44,7 +52,7 @@ class Describer:
         bias = loaded.bias(line) if loaded is not None else None
         if loaded is None or bias is None:
             pieces = _pieces(process, line, stub)
-            return [self._describe_piece(line, piece, stub) for piece in pieces]
+            return [each for piece in pieces for each in self._describe_piece(line, piece, stub)]
         self.modules[loaded.module.id] = loaded
         placed = self._registry.place(loaded, self._space)
         label = VDSO if line.path == VDSO else None
@@ -52,13 +60,23 @@ class Describer:
         mapping = Mapping(line.start, line.end, bias, loaded.module.id, label)
         return [(mapping, _entry(line.start, line.end, base, placed))]
 
-    def _describe_piece(self, line: MapLine, piece: Piece, stub: bytes | None) -> Described:
+    def _describe_piece(
+        self, line: MapLine, piece: Piece, stub: bytes | None
+    ) -> Iterator[Described]:
         start, end = line.start + piece.start, line.start + piece.end
         placed = None
         if stub is not None and piece.stride is not None:
             placed = self._place_trampolines(stub, piece.stride)
         label = TRAMPOLINE if placed is not None else line.path or ANONYMOUS
-        return Mapping(start, end, start, None, label), _entry(start, end, start, placed)
+        at = start
+        for part in () if placed is not None else self._jit.within(start, end):
+            if at < part.start:
+                yield Mapping(at, part.start, start, None, label), _entry(at, part.start, at, None)
+            at = part.end
+            entry = _entry(part.start, at, part.base, part.placed)
+            yield Mapping(part.start, at, start, None, label), entry
+        if at < end:
+            yield Mapping(at, end, start, None, label), _entry(at, end, at, placed)
 
     def _place_trampolines(self, stub: bytes, stride: int) -> Placed | None:
         key = stub, stride

@@ -17,6 +17,7 @@ from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
 from mixstack.record.codes import qualname_offset
 from mixstack.record.describe import Describer
 from mixstack.record.jit import JitBook
+from mixstack.record.jit_debugger import JitFrames, jit_descriptor
 from mixstack.record.modules import LoadedModule, ModuleRegistry
 from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import FoundInterpreter, NotSupported, find_interpreter
@@ -62,6 +63,8 @@ class Follower:
         self._describer = Describer(registry, space)
         self._listener = listener
         self.jit = JitBook(process, listener.note)
+        self._jit_frames: tuple[JitFrames, ...] = ()
+        self._asked: set[int] = set()  # modules: whether they hold a list of JIT code
         self._exe = process.exe_identity()
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
@@ -94,8 +97,8 @@ class Follower:
         """Look again if a sample asked for it, the process is settling, or a while has passed."""
         now = time.monotonic()
         self._watch_interpreters()
-        self.jit.look()
-        if not (asked or self.settling or now - self._read_at >= _REREAD_S):
+        jit_changed = self._look_at_jit()
+        if not (asked or jit_changed or self.settling or now - self._read_at >= _REREAD_S):
             return
         self._read_at = now
         exe = self.process.exe_identity()
@@ -105,7 +108,7 @@ class Follower:
             return
         lines = self.process.executable_maps()[:MAPPINGS_MAX]
         changed = lines != self._lines
-        if not lines or not (changed or self._interpreter_is_pending()):
+        if not lines or not (changed or jit_changed or self._interpreter_is_pending()):
             return
         if changed:
             self._reread_command()
@@ -113,8 +116,24 @@ class Follower:
             self._unread = self._files_to_read(lines)
         before = self._interpreter
         self._find_interpreter()
-        if changed or before != self._interpreter:
+        if changed or jit_changed or before != self._interpreter:
             self._publish(lines)
+
+    def _look_at_jit(self) -> bool:
+        """Read what compilers say of their code; whether there are other unwind tables for it."""
+        self.jit.look()
+        if self.jit.wants_descriptors:
+            for mapping in self._mappings:
+                if mapping.module_id is not None and mapping.module_id not in self._asked:
+                    self._asked.add(mapping.module_id)
+                    at = jit_descriptor(self._describer.modules[mapping.module_id].path)
+                    if at is not None:
+                        self.jit.add_descriptor(mapping.load_bias + at)
+        before, self._jit_frames = self._jit_frames, self.jit.frames
+        if self._jit_frames == before:
+            return False
+        self._describer.set_jit_code(self._jit_frames)
+        return True
 
     def _watch_interpreters(self) -> None:
         """A thread has a thread state in each interpreter that it entered: look at them all."""
@@ -181,6 +200,7 @@ class Follower:
             return False
         self.jit.close()
         self.jit = JitBook(self.process, self._listener.note)
+        self._asked.clear()
         self._exe = exe
         self._execs += 1
         self._interpreter = None

@@ -12,11 +12,13 @@ from typing import Final
 from mixstack.jit.index import PAGE_SHIFT
 from mixstack.jit.model import JitSource, JitSymbol
 from mixstack.record.growing_file import GrowingFile, open_of
+from mixstack.record.jit_debugger import Debugger, JitFrames
 from mixstack.record.jit_entries import JitEntries
 from mixstack.record.jit_map import PerfMap
 from mixstack.target.process import TargetProcess
 
 _ROOT_USER: Final = 0
+_DESCRIPTORS_MAX: Final = 8  # copies of LLVM in one process
 _PAUSE_NS: Final = 50_000_000
 _SLACK_S: Final = 1.0  # the file system's clock is coarser than that of processes
 
@@ -25,19 +27,18 @@ class JitBook:
     """Follows the sources of one program's JIT names; made anew when the process execs."""
 
     def __init__(self, process: TargetProcess, note: Callable[[str], None]) -> None:
-        self._pid = process.pid
         self._process = process
         self._started_s = process.started_unix_s() - _SLACK_S
         self._users = {_ROOT_USER} | {user for user in (process.user(),) if user is not None}
         # Its root folder, held: by the last look it may be gone, and its root with it.
         self._root = _open_root(process.pid)
+        self._tell = note
+        self._told: set[str] = set()
+        self._debuggers: dict[int, Debugger] = {}
         path = f"/tmp/perf-{process.own_pid()}.map"
-        self._map = PerfMap(
-            process.pid, path, functools.partial(self._open, path), self._note_of(note)
-        )
+        self._map = PerfMap(process.pid, path, functools.partial(self._open, path), self._note)
         self._looked_ns = 0
         self._met: defaultdict[int, set[int]] = defaultdict(set)  # addresses, by page
-        self._looked_up: dict[JitSource, tuple[JitEntries, int]] = {}
         self._written: set[tuple[JitSource, int]] = set()
 
     def look(self) -> None:
@@ -48,7 +49,7 @@ class JitBook:
         now_ns = time.monotonic_ns()
         if now_ns - self._looked_ns >= _PAUSE_NS:
             self._looked_ns = now_ns
-            self._map.poll(now_ns)
+            self._poll(now_ns)
 
     def new_symbols(self, addresses: Iterable[int], *, last: bool = False) -> list[JitSymbol]:
         """What was learned of these addresses (in no module), and since then of earlier ones.
@@ -56,7 +57,7 @@ class JitBook:
         last: the process makes no more code: read all that there is.
         """
         if last:
-            self._map.poll(time.monotonic_ns())
+            self._poll(time.monotonic_ns())
             while self._map.behind:
                 self._map.poll(time.monotonic_ns())
         fresh: defaultdict[int, set[int]] = defaultdict(set)
@@ -65,20 +66,40 @@ class JitBook:
             if address not in self._met[page]:
                 self._met[page].add(address)
                 fresh[page].add(address)
-        return [
-            symbol for source in (self._map,) for symbol in self._look_up(source.entries, fresh)
-        ]
+        sources: list[PerfMap | Debugger] = [self._map, *self._debuggers.values()]
+        return [s for source in sources for s in self._look_up(source.entries, fresh)]
+
+    @property
+    def wants_descriptors(self) -> bool:
+        """Whether samples met code that might be registered for debuggers."""
+        return bool(self._met)
+
+    def add_descriptor(self, address: int) -> None:
+        """Follow the list of objects whose head lies there."""
+        if address not in self._debuggers and len(self._debuggers) < _DESCRIPTORS_MAX:
+            self._debuggers[address] = Debugger(
+                self._process, address, self._note, len(self._debuggers)
+            )
+
+    @property
+    def frames(self) -> tuple[JitFrames, ...]:
+        """The unwind information of the code that is there now."""
+        return tuple(f for debugger in self._debuggers.values() for f in debugger.frames)
 
     def close(self) -> None:
         self._map.close()
         if self._root is not None:
             os.close(self._root)
 
+    def _poll(self, now_ns: int) -> None:
+        self._map.poll(now_ns)
+        for debugger in self._debuggers.values():
+            debugger.poll(now_ns)
+
     def _look_up(self, entries: JitEntries, fresh: dict[int, set[int]]) -> list[JitSymbol]:
         """All that a source said of fresh addresses, and what it said lately of the others."""
-        known, until = self._looked_up.get(entries.source, (None, 0))
-        touched = set(entries.index.pages_since(until if known is entries else 0))
-        self._looked_up[entries.source] = entries, len(entries.index)
+        touched = set(entries.index.pages_since(entries.looked_up))
+        entries.looked_up = len(entries.index)
         pages = self._met.keys() if -1 in touched else touched & self._met.keys()
         numbers: set[int] = set()
         for page in pages:
@@ -93,13 +114,16 @@ class JitBook:
                 symbols.append(entries.symbol(number))
         return symbols
 
+    def _note(self, what: str) -> None:
+        """Said once: a file that is odd stays so."""
+        if what not in self._told:
+            self._told.add(what)
+            self._tell(f"process {self._process.pid}: {what}")
+
     def _open(self, path: str) -> GrowingFile:
         if self._root is None:
             raise FileNotFoundError(path)
         return open_of(f"/proc/self/fd/{self._root}", path, self._users, self._started_s)
-
-    def _note_of(self, note: Callable[[str], None]) -> Callable[[str], None]:
-        return lambda what: note(f"process {self._pid}: {what}")
 
 
 def _open_root(pid: int) -> int | None:

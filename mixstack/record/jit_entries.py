@@ -23,6 +23,7 @@ class JitEntries:
         self._pid = pid
         self.source = source
         self.index = RangeIndex(ENTRIES_MAX)
+        self.looked_up = 0  # entries before this one were asked for all addresses
         self._orders = array("Q")
         self._names = bytearray()
         self._name_ends = array("I")

@@ -29,7 +29,6 @@ class PerfMap:
         self._path = path
         self._open = open_file
         self._note = note
-        self._said: set[str] = set()
         self._file: GrowingFile | None = None
         self._base = 0  # the order of the file's first byte
         self._begin = 0  # where in the file the entries begin
@@ -99,6 +98,4 @@ class PerfMap:
             self._say("it is so large that only the newest code in it is named")
 
     def _say(self, what: str) -> None:
-        if what not in self._said:
-            self._said.add(what)
-            self._note(f"{self._path}: {what}")
+        self._note(f"{self._path}: {what}")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mixstack.model import Frame, FrameKind
+from mixstack.model import Fit, Frame, FrameKind
 
+from ..interpreters import Build, supported
 from .harness import Stack, record, running, show, stacks
+from .test_jit import JIT, SOUND, TIGHT, needs_jit
 
 pytestmark = pytest.mark.live
 
@@ -56,6 +58,19 @@ def test_node(tmp_path: Path) -> None:
     fib = [stack for stack in found if stack.full and _is_fib(stack.full[-1])]
     assert len(fib) > 0.8 * len(found), show(found[0].full)
     assert capture.jit_symbols[target.pid]
+
+
+@pytest.mark.parametrize("build", supported(lambda build: build.minor >= (3, 15)))
+def test_what_is_registered_for_debuggers(build: Build, tmp_path: Path) -> None:
+    """CPython 3.15 registers the code of its JIT, and how to unwind it."""
+    needs_jit(build)
+    with running(build.command("-c", TIGHT, env=JIT)) as target:
+        capture = record(target.pid, tmp_path / "out.data", seconds=1, rate_hz=RATE_HZ)
+    found = list(stacks(capture))
+    named = [stack for stack in found if any(f.name == "py::jit:executor" for f in stack.full)]
+    assert len(named) > 0.8 * len(found), show(found[0].full)
+    assert sum(s.merged.fit is Fit.EXACT for s in named) > 0.5 * len(named)
+    assert all(s.merged.fit in SOUND for s in found)
 
 
 def _is_fib(frame: Frame) -> bool:

@@ -38,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
         "errors",
         "bpf.wire",
     },  # samples are stored as the probe sent them
-    "jit": set(),
+    "jit": {"elf"},
     "symbolize": {"model", "elf", "jit"},
     "merge": {"model"},
     "export": {"model"},
@@ -47,6 +47,7 @@ ARROWS: dict[str, set[str]] = {
         "model",
         "errors",
         "elf",
+        "elf_names",
         "bpf",
         "unwind",
         "target",

@@ -27,10 +27,14 @@ class Case:
         self.notes: list[str] = []
         self.users = {os.geteuid()}
         self.since = 0.0
-        self.map = PerfMap(PID, "/tmp/perf-7.map", self._open, self.notes.append)
+        self.map = PerfMap(PID, "/tmp/perf-7.map", self._open, self._note)
 
     def _open(self) -> GrowingFile:
         return open_of(str(self.root), "/tmp/perf-7.map", self.users, self.since)
+
+    def _note(self, what: str) -> None:
+        if what not in self.notes:  # as the session's book does
+            self.notes.append(what)
 
     def append(self, text: bytes) -> None:
         with self.path.open("ab") as file:
