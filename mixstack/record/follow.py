@@ -111,6 +111,7 @@ class Follower:
         if not lines or not (changed or jit_changed or self._interpreter_is_pending()):
             return
         if changed:
+            self.jit.look_for_dumps(lines)
             self._reread_command()
             self._changed_at = now
             self._unread = self._files_to_read(lines)

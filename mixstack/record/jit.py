@@ -7,18 +7,22 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from posixpath import basename
 from typing import Final
 
 from mixstack.jit.index import PAGE_SHIFT
 from mixstack.jit.model import JitSource, JitSymbol
-from mixstack.record.growing_file import GrowingFile, open_of
+from mixstack.record.growing_file import GrowingFile, Refused, checked, open_of
 from mixstack.record.jit_debugger import Debugger, JitFrames
+from mixstack.record.jit_dump import JitDump
 from mixstack.record.jit_entries import JitEntries
 from mixstack.record.jit_map import PerfMap
+from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
 
 _ROOT_USER: Final = 0
 _DESCRIPTORS_MAX: Final = 8  # copies of LLVM in one process
+_DUMPS_MAX: Final = 8
 _PAUSE_NS: Final = 50_000_000
 _SLACK_S: Final = 1.0  # the file system's clock is coarser than that of processes
 
@@ -34,8 +38,11 @@ class JitBook:
         self._root = _open_root(process.pid)
         self._tell = note
         self._told: set[str] = set()
+        self._dumps: dict[tuple[int, int], JitDump | None] = {}  # by device and inode
         self._debuggers: dict[int, Debugger] = {}
-        path = f"/tmp/perf-{process.own_pid()}.map"
+        own_pid = process.own_pid()
+        self._dump_name = f"jit-{own_pid}.dump"
+        path = f"/tmp/perf-{own_pid}.map"
         self._map = PerfMap(process.pid, path, functools.partial(self._open, path), self._note)
         self._looked_ns = 0
         self._met: defaultdict[int, set[int]] = defaultdict(set)  # addresses, by page
@@ -58,16 +65,29 @@ class JitBook:
         """
         if last:
             self._poll(time.monotonic_ns())
-            while self._map.behind:
-                self._map.poll(time.monotonic_ns())
+            while self._map.behind or any(dump.behind for dump in self._opened()):
+                self._poll(time.monotonic_ns())
         fresh: defaultdict[int, set[int]] = defaultdict(set)
         for address in addresses:
             page = address >> PAGE_SHIFT
             if address not in self._met[page]:
                 self._met[page].add(address)
                 fresh[page].add(address)
-        sources: list[PerfMap | Debugger] = [self._map, *self._debuggers.values()]
+        sources: list[PerfMap | JitDump | Debugger] = [
+            self._map,
+            *self._opened(),
+            *self._debuggers.values(),
+        ]
         return [s for source in sources for s in self._look_up(source.entries, fresh)]
+
+    def look_for_dumps(self, lines: Iterable[MapLine]) -> None:
+        """Follow the jitdump files among the executable mappings: so their writers show them."""
+        for line in lines:
+            key = line.device, line.inode
+            if line.file_path is None or basename(line.file_path) != self._dump_name:
+                continue
+            if key not in self._dumps and len(self._dumps) < _DUMPS_MAX:
+                self._dumps[key] = self._open_dump(line, line.file_path)
 
     @property
     def wants_descriptors(self) -> bool:
@@ -88,11 +108,15 @@ class JitBook:
 
     def close(self) -> None:
         self._map.close()
+        for dump in self._opened():
+            dump.close()
         if self._root is not None:
             os.close(self._root)
 
     def _poll(self, now_ns: int) -> None:
         self._map.poll(now_ns)
+        for dump in self._opened():
+            dump.poll(now_ns)
         for debugger in self._debuggers.values():
             debugger.poll(now_ns)
 
@@ -119,6 +143,23 @@ class JitBook:
         if what not in self._told:
             self._told.add(what)
             self._tell(f"process {self._process.pid}: {what}")
+
+    def _opened(self) -> list[JitDump]:
+        return [dump for dump in self._dumps.values() if dump is not None]
+
+    def _open_dump(self, line: MapLine, path: str) -> JitDump | None:
+        try:
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            file = checked(os.open(self._process.open_path(line), flags), self._users, 0)
+        except OSError:
+            return None
+        except Refused as e:
+            self._note(f"{path}: {e}; it was not read")
+            return None
+        if file.identity[1] != line.inode:  # another one took its name
+            file.close()
+            return None
+        return JitDump(self._process.pid, path, file, self._note, len(self._dumps))
 
     def _open(self, path: str) -> GrowingFile:
         if self._root is None:

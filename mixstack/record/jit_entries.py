@@ -52,11 +52,14 @@ class JitEntries:
     def order(self, number: int) -> int:
         return self._orders[number]
 
+    def name(self, number: int) -> bytes:
+        start = self._name_ends[number - 1] if number else 0
+        return bytes(self._names[start : self._name_ends[number]])
+
     def symbol(self, number: int) -> JitSymbol:
         """An entry by its number in `index`."""
         start, end = self.index.range(number)
-        name_start = self._name_ends[number - 1] if number else 0
-        name = bytes(self._names[name_start : self._name_ends[number]]).decode("utf-8", "replace")
+        name = self.name(number).decode("utf-8", "replace")
         return JitSymbol(
             self._pid,
             self.source,

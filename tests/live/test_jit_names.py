@@ -48,6 +48,25 @@ def test_memory_that_is_used_again_has_the_name_of_the_moment(tmp_path: Path) ->
     assert len(named) > 0.2 * len(phases)
 
 
+def test_a_jitdump_tells_when(tmp_path: Path) -> None:
+    """Each sample has the name that was told last before it."""
+    with (
+        running([sys.executable, BY_HAND, "dump"]) as target,
+        removed(f"/tmp/jit-{target.pid}.dump"),
+    ):
+        capture = record(target.pid, tmp_path / "out.data", seconds=3, rate_hz=RATE_HZ)
+    told = capture.jit_symbols[target.pid]
+    leaves = [
+        (stack.sample.time_ns, stack.full[-1].name)
+        for stack in stacks(capture)
+        if stack.full[-1].name.startswith(("phase", "[anon]"))
+    ]
+    assert len(leaves) > 0.2 * RATE_HZ
+    assert len({name for _, name in leaves}) >= 2
+    for time_ns, name in leaves:
+        assert name == [s.name for s in told if s.by_ns <= time_ns][-1]
+
+
 def test_node(tmp_path: Path) -> None:
     with (
         running(["node", "--perf-basic-prof", "-e", NODE_PROGRAM]) as target,
