@@ -1,8 +1,9 @@
 """Runs machine code in anonymous memory and tells it to perf as a JIT compiler would.
 
-    jit_by_hand.py map         a perf map; the same memory is another function every second
-    jit_by_hand.py dump        the same in a jitdump file
+    jit_by_hand.py map TRUTH         a perf map; the same memory is another function every second
+    jit_by_hand.py dump TRUTH        the same in a jitdump file
 
+TRUTH is a file: a line for each, when it was about to be told and when it was (CLOCK_MONOTONIC).
 The code counts down, so it is what runs; Python calls it through ctypes.
 """
 
@@ -21,7 +22,7 @@ TURNS = 20_000_000
 PHASE_S = 1.0
 
 
-def main(how: str) -> None:
+def main(how: str, truth: str) -> None:
     memory = mmap.mmap(
         -1,
         4096,
@@ -34,7 +35,10 @@ def main(how: str) -> None:
     say = say_in_map if how == "map" else Dump().say
     print("ready", flush=True)
     for number in range(1000):
+        before_ns = time.monotonic_ns()
         say(address, f"phase{number} of JIT")
+        with open(truth, "a") as file:
+            file.write(f"{before_ns} {time.monotonic_ns()} {number}\n")
         end = time.monotonic() + PHASE_S
         while time.monotonic() < end:
             count_down(TURNS)
@@ -66,4 +70,4 @@ class Dump:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
