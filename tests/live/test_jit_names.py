@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mixstack.jit.names import JitNames
 from mixstack.model import Fit, Frame
+from mixstack.record.jit import JitBook
+from mixstack.target.process import TargetProcess
 
 from ..interpreters import Build, supported
 from .harness import record, running, show, stacks
@@ -19,6 +23,7 @@ pytestmark = pytest.mark.live
 
 BY_HAND = Path(__file__).with_name("jit_by_hand.py")
 RATE_HZ = 999
+NAP = ("--", "sleep", "1")
 NODE_PROGRAM = """
 function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
 console.log("ready");
@@ -70,6 +75,32 @@ def test_node(tmp_path: Path) -> None:
     fib = [stack for stack in found if stack.full and _is_fib(stack.full[-1])]
     assert len(fib) > 0.8 * len(found), show(found[0].full)
     assert capture.jit_symbols[target.pid]
+
+
+def test_perf_says_the_same(tmp_path: Path) -> None:
+    data = tmp_path / "perf.data"
+    with (
+        running(["node", "--perf-basic-prof", "-e", NODE_PROGRAM]) as target,
+        removed(_map(target.pid)),
+    ):
+        _perf("record", "-q", "-e", "cpu-clock", "-F", "999", "-p", target.pid, "-o", data, *NAP)
+        said = _perf("script", "-i", data, "-F", "ip,sym").splitlines()
+        theirs = dict(line.split(None, 1) for line in said if " JS:" in line)
+        book = JitBook(TargetProcess.open(target.pid), pytest.fail)
+        ours = book.new_symbols([int(address, 16) for address in theirs], last=True)
+        book.close()
+    names = JitNames({target.pid: tuple(ours)})
+    assert theirs
+    for address, name in theirs.items():
+        found = names.find(target.pid, names.epoch(target.pid, 1 << 62), int(address, 16))
+        assert found is not None
+        assert found.name == name
+
+
+def _perf(*arguments: object) -> str:
+    command = ["perf", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
 
 
 @pytest.mark.parametrize("build", supported(lambda build: build.minor >= (3, 15)))

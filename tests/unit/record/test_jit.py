@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from mixstack.record.children import child_pids
 from mixstack.record.jit import JitBook
 from mixstack.target.process import TargetProcess
 from tests.live.harness import Target, running
@@ -73,3 +77,20 @@ def test_what_is_odd_is_said_once(case: Case) -> None:
     case.write("odd\n")
     assert len(case.notes) == 1
     assert str(case.path) in case.notes[0]
+
+
+def test_the_map_is_that_of_the_pid_that_the_process_sees() -> None:
+    """In a PID namespace of its own it is 1, and its map /tmp/perf-1.map."""
+    program = "import os; print(os.getpid(), flush=True)\nwhile True: pass"
+    with running(["unshare", "--pid", "--fork", sys.executable, "-c", program], ready="1") as outer:
+        (inner,) = child_pids(outer.pid)
+        try:
+            process = TargetProcess.open(inner)
+            assert process.own_pid() == 1
+            assert process.user() == os.geteuid()
+            assert abs(process.started_unix_s() - time.time()) < 60
+            book = JitBook(process, print)
+            assert book._map._path == "/tmp/perf-1.map"
+            book.close()
+        finally:
+            os.kill(inner, signal.SIGKILL)
