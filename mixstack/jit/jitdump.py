@@ -1,7 +1,7 @@
 """jitdump files: a head, then records of code that was made, and of code that was moved.
 
 Source: tools/perf/Documentation/jitdump-specification.txt of the kernel. Line tables are not read:
-writers do not agree on their addresses, which some shift by the size of an ELF header.
+writers do not agree on their addresses (node 20 shifts them by 64, the size of an ELF header).
 """
 
 from __future__ import annotations

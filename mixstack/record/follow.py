@@ -32,6 +32,7 @@ MAPPINGS_MAX: Final = 4096  # per process; the probe holds two generations of th
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
 _SHIM_KINDS: Final = (wire.ChainKind.CFRAME_SHIM, wire.ChainKind.SHIM)
+_SEARCH_S: Final = 0.05
 _GAP_WORTH_SAYING_S: Final = 0.1
 _ENTRY: Final = ctypes.sizeof(wire.MappingEntry)
 _U64: Final = (1 << 64) - 1
@@ -124,17 +125,25 @@ class Follower:
         """Read what compilers say of their code; whether there are other unwind tables for it."""
         self.jit.look()
         if self.jit.wants_descriptors:
-            for mapping in self._mappings:
-                if mapping.module_id is not None and mapping.module_id not in self._asked:
-                    self._asked.add(mapping.module_id)
-                    at = jit_descriptor(self._describer.modules[mapping.module_id].path)
-                    if at is not None:
-                        self.jit.add_descriptor(mapping.load_bias + at)
+            self._look_for_descriptors()
         before, self._jit_frames = self._jit_frames, self.jit.frames
         if self._jit_frames == before:
             return False
         self._describer.set_jit_code(self._jit_frames)
         return True
+
+    def _look_for_descriptors(self) -> None:
+        """Which modules keep a list of JIT code; for a moment only, as the samples wait."""
+        end = time.monotonic() + _SEARCH_S
+        for mapping in self._mappings:
+            if mapping.module_id is None or mapping.module_id in self._asked:
+                continue
+            self._asked.add(mapping.module_id)
+            at = jit_descriptor(self._describer.modules[mapping.module_id].path)
+            if at is not None:
+                self.jit.add_descriptor(mapping.load_bias + at)
+            if time.monotonic() >= end:
+                return
 
     def _watch_interpreters(self) -> None:
         """A thread has a thread state in each interpreter that it entered: look at them all."""

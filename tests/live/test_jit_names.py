@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from mixstack.capture.reader import read_capture
 from mixstack.jit.names import JitNames
 from mixstack.model import Fit, Frame
 from mixstack.record.jit import JitBook
 from mixstack.target.process import TargetProcess
 
 from ..interpreters import Build, supported
-from .harness import record, running, show, stacks
+from .harness import record, run_mixstack, running, show, stacks
 from .test_jit import JIT, SOUND, TIGHT, needs_jit
 
 pytestmark = pytest.mark.live
@@ -75,6 +76,20 @@ def test_node(tmp_path: Path) -> None:
     fib = [stack for stack in found if stack.full and _is_fib(stack.full[-1])]
     assert len(fib) > 0.8 * len(found), show(found[0].full)
     assert capture.jit_symbols[target.pid]
+
+
+def test_a_file_that_is_written_at_the_very_end(tmp_path: Path) -> None:
+    """node keeps its jitdump records back until it ends; they have the times of the code."""
+    program = NODE_PROGRAM.replace(
+        "for (;;)", "for (const end = Date.now() + 1500; Date.now() < end;)"
+    )
+    output = tmp_path / "out.data"
+    node = ("node", "--perf-prof", "-e", program)
+    done = run_mixstack("record", "-r", str(RATE_HZ), "-o", output, "--", *node, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = list(stacks(read_capture(str(output))))
+    fib = [stack for stack in found if stack.full and _is_fib(stack.full[-1])]
+    assert len(fib) > 0.1 * len(found), done.stderr
 
 
 def test_perf_says_the_same(tmp_path: Path) -> None:
