@@ -78,7 +78,8 @@ def test_stacks_with_jit_code_are_legal(build: Build, name: str, tmp_path: Path)
     print(f"{build.id} {name}: {len(found)} samples, {fits}, JIT {_share(found):.0%}")
     assert len(unsound) <= most_of(len(found), IMPERFECT), f"{fits}\n{show(unsound[0].full)}"
     unmapped = [stack for stack in found if any(f.name == UNMAPPED for f in stack.full)]
-    assert len(unmapped) <= most_of(len(found), IMPERFECT), show(unmapped[0].full)
+    # The slower the recorder is let look, the more of them; a wrong walk would not fit its markers.
+    assert len(unmapped) <= most_of(len(found), 0.05), show(unmapped[0].full)
     assert _share(found) >= PROGRAMS[name], "it was to be compiled"
     bare = [stack for stack in found if bare_evaluators(without_jit(stack.full))]
     assert not bare, show(bare[0].full)
