@@ -1,11 +1,15 @@
 # Each target does its own set-up on a Debian machine, as root: what is there already is left alone.
 #   make demo    record a small program that mixes Python, C and the kernel, and show where it spent its time
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
+#   make test-bcc  the live tests with the other loader
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine
+#   make bench-quick   the same with fewer repetitions, in some three minutes; the page stays as it is
+#   make guard   renew the counts that the tests hold mixstack to (instructions, calls, bytes, modules)
 #   make support the table of docs/support.md: how stacks join on every build
 #   make oracle  the oracles at full length: a million samples against trampolines, 300 stops with gdb per
 #                interpreter (most of an hour)
+#   make losses  200 recordings killed at random moments, and 100 busy threads at 9,999 Hz for a minute
 #   make trees   the interpreters of later releases of Debian, in build/trees or $MIXSTACK_TREES
 #   make wheel   a wheel with the compiled probe inside, in dist/
 
@@ -22,7 +26,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test lint bench support oracle trees wheel setup setup-dev clean
+.PHONY: demo test test-bcc lint bench bench-quick guard support oracle losses trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -42,6 +46,9 @@ demo: setup
 test: lint trees
 	$(PYTHON) -m pytest
 
+test-bcc: setup-dev trees
+	MIXSTACK_LOADER=bcc $(PYTHON) -m pytest tests/live tests/unit/bpf/test_probe.py
+
 lint: setup-dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -50,12 +57,22 @@ lint: setup-dev
 bench: setup-dev trees
 	$(PYTHON) -m tests.bench.run
 
+bench-quick: setup-dev trees
+	$(PYTHON) -m tests.bench.run --quick
+
+guard: setup-dev
+	$(PYTHON) -m tests.guard.record
+
 support: setup-dev trees
 	$(PYTHON) -m tests.bench.support
 
 oracle: setup-dev trees
 	$(PYTHON) -m tests.bench.trampoline_oracle
 	$(PYTHON) -m tests.bench.gdb_oracle 300
+
+losses: setup-dev
+	$(PYTHON) -m tests.bench.kills 200
+	$(PYTHON) -m tests.bench.crowd 60
 
 trees:
 	$(call need,mmdebstrap,mmdebstrap debian-archive-keyring)
@@ -80,6 +97,10 @@ setup-dev: $(VENV)/installed-dev | libbpf
 	$(call need,perf,linux-perf)
 	$(call need,readelf,binutils)
 	$(call need,dwz,dwz)
+	$(call need,g++,g++)
+	$(call need,llvm-symbolizer,llvm)
+	$(call need,capsh,libcap2-bin)
+	@[ -d /usr/lib/python3/dist-packages/bcc ] || $(call install,python3-bpfcc)
 	$(call need,pypy3,pypy3)
 	$(call need,chromium,chromium)
 	$(call need,node,nodejs)

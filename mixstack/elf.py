@@ -25,6 +25,7 @@ _EM_X86_64: Final = 62
 _PT_LOAD: Final = 1
 _PF_X: Final = 1
 _SHT_NOBITS: Final = 8
+_SHF_COMPRESSED: Final = 0x800
 _NAME_MAX: Final = 256
 _GNU_BUILD_ID = 3  # NT_GNU_BUILD_ID, elf.h
 
@@ -44,12 +45,16 @@ class LoadSegment(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section: its own address, its bytes (empty for NOBITS), `sh_entsize` and `sh_link`."""
+    """A section: its own address, its bytes (empty for NOBITS), `sh_entsize` and `sh_link`.
+
+    `compressed`: the bytes are a compression header and what it says (gabi: SHF_COMPRESSED).
+    """
 
     vaddr: int
     data: memoryview
     entry_size: int
     link: int
+    compressed: bool
 
 
 class Elf:
@@ -104,11 +109,11 @@ class Elf:
         """The section with that index in the header table (`sh_link` counts so), or None."""
         if not 0 <= index < len(self._headers):
             return None
-        _, kind, _, vaddr, offset, size, link, _, _, entry_size = self._headers[index]
+        _, kind, flags, vaddr, offset, size, link, _, _, entry_size = self._headers[index]
         if kind == _SHT_NOBITS:
             size = 0
         data = self._data[offset : offset + size]
-        return Section(vaddr, data, entry_size, link)
+        return Section(vaddr, data, entry_size, link, bool(flags & _SHF_COMPRESSED))
 
     @property
     def build_id(self) -> str | None:

@@ -12,8 +12,11 @@ MixstackError
 │   ├── NoKernelTypes        11   no BTF
 │   ├── NoLibbpf             12
 │   ├── NoProbe              13   the package was built without clang
-│   └── ProbeRejected        14   the kernel refused the probe
+│   ├── ProbeRejected        14   the kernel refused the probe
+│   ├── NoHardwareClock      15   -e cycles on a machine without a PMU
+│   └── NoBcc                16   --loader bcc
 ├── OutputError              20   the file could not be written
+│   └── ReaderGone          141   `record -o -`: as a shell says it of SIGPIPE
 └── CaptureError
     ├── NoCapture            30   no such file, or it cannot be read
     ├── EmptyCapture         31
@@ -86,7 +89,8 @@ class MissingPrivilege(MachineError):
 class NoKernelTypes(MachineError):
     exit_code = 11
     default_hint = (
-        "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as every current distribution's is"
+        "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as every current distribution's is; "
+        "or install bcc and its headers: apt-get install python3-bpfcc linux-headers-$(uname -r)"
     )
 
 
@@ -108,11 +112,26 @@ class ProbeRejected(MachineError):
     default_hint = "please report this with the output of: uname -r"
 
 
+class NoHardwareClock(MachineError):
+    exit_code = 15
+    default_hint = "leave -e out, or sample by the kernel's timers: -e cpu-clock"
+
+
+class NoBcc(MachineError):
+    exit_code = 16
+    default_hint = "install it: apt-get install python3-bpfcc   (Fedora: dnf install python3-bcc)"
+
+
 class OutputError(MixstackError):
     """The output could not be written: a folder, a full disk, no permission."""
 
     exit_code = 20
     default_hint = "choose another place with: -o FILE"
+
+
+class ReaderGone(OutputError):
+    exit_code = 141
+    default_hint = "what it read is a recording up to there; -o FILE keeps all of it"
 
 
 class CaptureError(MixstackError):

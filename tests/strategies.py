@@ -29,6 +29,8 @@ from mixstack.model import (
     Recording,
     Sample,
     Segment,
+    SourceCall,
+    SourceCalls,
     Step,
     Symbol,
 )
@@ -159,6 +161,17 @@ jit_symbols = st.builds(
     lines=st.lists(st.builds(JitLine, u64, u32, paths), max_size=3).map(tuple),
 )
 kernel_symbols = st.builds(KernelSymbol, start=u64, end=u64, name=words, module=st.none() | words)
+source_calls = st.builds(
+    SourceCalls,
+    module_id=small_ids,
+    vaddr=u64,
+    calls=st.lists(
+        st.builds(
+            SourceCall, st.none() | words, st.none() | paths, st.none() | st.integers(1, 1 << 31)
+        ),
+        max_size=3,
+    ).map(tuple),
+)
 recordings = st.builds(
     Recording,
     mixstack_version=words,

@@ -15,6 +15,7 @@ enum ms_walk {
 	WALK_DONE = 1,
 	WALK_TORN = 2,     /* what was read cannot be the chain */
 	WALK_NO_FRAME = 3, /* there is no further frame */
+	WALK_BASE = 4,     /* the native walk needs a register that is to be looked for */
 };
 enum { GENERAL_REGISTERS = 15 }; /* the first words of struct ms_regs */
 enum { PAGE = 4096 };
@@ -284,7 +285,7 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	sample->head.n_chain++;
 	s->open = 1;
 	if (tag == MS_ENTRY_FRAME)
-		note_code(s, sample->head.pid, code, print);
+		note_code(s, code, print);
 
 	if (l->chain_kind == MS_CHAIN_KIND_CFRAME && field8(s->frame_bytes, l->frame_is_entry))
 		return end_segment(s, sample, s->cframe, previous);
@@ -326,6 +327,22 @@ INLINE int start_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->newest_frame = frame;
 	if (in_prologue(s) && in_leaf(s, start) && (!frame || !in_a_register(&s->regs, frame)))
 		return WALK_TORN;
+	return WALK_ON;
+}
+
+/* The first call for a thread state: `tstate` is taken out of the state, a later call goes on. */
+INLINE int read_thread_state(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u64 tstate = s->tstate;
+
+	s->tstate = 0;
+	s->root_cframe = tstate + s->process.layout.tstate_root_cframe;
+	if (read_object(s->tstate_bytes, OBJECT_MAX - 8, tstate))
+		return end_chain(sample, MS_CHAIN_READ_FAULT);
+	if (field64(s->tstate_bytes, s->process.layout.tstate_thread_id) != s->fsbase)
+		return end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
+	if (sample->head.n_chain)
+		sample->head.flags |= MS_SAMPLE_SEVERAL;
 	return WALK_ON;
 }
 

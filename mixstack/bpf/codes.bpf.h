@@ -48,7 +48,7 @@ INLINE void send_code(struct ms_state *s, struct ms_code_buffer *out, ms_u32 pid
 	out->code.address = address;
 	out->code.fingerprint = fingerprint(s);
 	out->code.first_line = (ms_s32)field32(s->code_bytes, l->code_first_line);
-	out->code.reserved = 0;
+	out->code.family = s->process.family;
 	read_string(s, &out->code.name, field64(s->code_bytes, l->code_name));
 	read_string(s, &out->code.qualname, field64(s->code_bytes, l->code_qualname));
 	read_string(s, &out->code.filename, field64(s->code_bytes, l->code_filename));
@@ -71,10 +71,10 @@ INLINE void send_code(struct ms_state *s, struct ms_code_buffer *out, ms_u32 pid
 		count(MS_COUNT_CODE_LOST);
 		return;
 	}
-	slot = out->code.fingerprint & (SEEN_SLOTS - 1);
+	slot = seen_slot(out->code.family, out->code.fingerprint);
 	seen = bpf_map_lookup_elem(&ms_seen, &slot);
 	if (seen)
-		*seen = seen_key(pid, address, out->code.fingerprint);
+		*seen = seen_key(out->code.family, address, out->code.fingerprint);
 }
 
 #endif

@@ -7,12 +7,17 @@
 
 #include "mixstack.h"
 
+#ifdef MS_BCC
+#include "bcc.bpf.h"
+#else
 #define SEC(name) __attribute__((section(name), used))
-#define INLINE static inline __attribute__((always_inline))
 #define NULL ((void *)0)
+#endif
+#define INLINE static inline __attribute__((always_inline))
 
 /* A loop that the verifier walks; unrolled, it would not fit. */
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
+#define UNROLL _Pragma("clang loop unroll(full)")
 
 /* Read again from memory what a register would remember: the verifier then has one state, not one
  * per iteration. */
@@ -20,6 +25,7 @@
 
 #define FORGET() asm volatile("" ::: "memory")
 
+#ifndef MS_BCC
 enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
@@ -28,7 +34,9 @@ enum {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 #define BPF_F_MMAPABLE 1024
+#define BPF_ANY 0
 #define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
 
 #define MAP(map_name, map_type, key_type, value_type, entries, flags)                              \
 	struct {                                                                                   \
@@ -38,6 +46,14 @@ enum {
 		int (*max_entries)[entries];                                                       \
 		int (*map_flags)[flags];                                                           \
 	} map_name SEC(".maps")
+
+/* A ring buffer; its size is set when it is loaded. */
+#define RING(ring_name)                                                                            \
+	struct {                                                                                   \
+		int (*type)[BPF_MAP_TYPE_RINGBUF];                                                 \
+		int (*max_entries)[4096];                                                          \
+	} ring_name SEC(".maps")
+#endif
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static ms_u64 (*bpf_ktime_get_ns)(void) = (void *)5;

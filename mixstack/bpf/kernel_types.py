@@ -20,6 +20,9 @@ _BITFIELDS = 1 << 31  # kind_flag: member offsets carry a bit-field size in bits
 # the kernel is a KASAN build (arch/x86/include/asm/page_64_types.h); BTF does not tell it. The
 # probe checks what it reads there and does without where it is wrong.
 _THREAD_SIZE = 16384
+_POINTER = 8
+_PIDTYPE_TGID = 1  # include/linux/pid_types.h
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _PT_REGS_BYTES = 168  # struct pt_regs of x86-64, unchanged in size since 2.6
 
 
@@ -36,8 +39,22 @@ class _Types:
     def close(self) -> None:
         self._library.btf__free(self._btf)
 
+    def offset(self, struct: str, *path: str) -> int:
+        """Where a member of a struct is, in bytes; `path` leads through structs inside it."""
+        type_id, offset = self.find(struct, _KIND_STRUCT), 0
+        for name in path:
+            found = self.member(type_id, name)
+            if found is None:
+                raise NoKernelTypes(f"this kernel's {struct} is laid out in an unknown way")
+            offset, type_id = offset + found[0], found[1]
+        return offset
+
+    def size(self, struct: str) -> int:
+        """In bytes."""
+        return self._words(self.find(struct, _KIND_STRUCT), 3)[2]
+
     def find(self, name: str, kind: int) -> int:
-        found = self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)
+        found: int = self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)
         if found < 0:
             raise NoKernelTypes(f"this kernel's BTF does not know {name}")
         return found
@@ -76,18 +93,28 @@ def kernel_config(library: Libbpf) -> Config:
     """The offsets that the probe needs. Raises NoKernelTypes."""
     types = _Types(library)
     try:
-        task = types.find("task_struct", _KIND_STRUCT)
-        stack = types.member(task, "stack")
-        thread = types.member(task, "thread")
-        fsbase = types.member(thread[1], "fsbase") if thread else None
-        flags = types.member(task, "flags")
-        if stack is None or thread is None or fsbase is None or flags is None:
-            raise NoKernelTypes("this kernel's task_struct is laid out in an unknown way")
         return Config(
-            task_fsbase=thread[0] + fsbase[0],
-            task_stack=stack[0],
+            task_fsbase=types.offset("task_struct", "thread", "fsbase"),
+            task_stack=types.offset("task_struct", "stack"),
             user_regs=_THREAD_SIZE - _PT_REGS_BYTES,
-            task_flags=flags[0],
+            task_flags=types.offset("task_struct", "flags"),
+            task_tgid=types.offset("task_struct", "tgid"),
+            task_signal=types.offset("task_struct", "signal"),
+            signal_live=types.offset("signal_struct", "live"),
+            pid_namespace=own_pid_namespace(),
+            task_pid=types.offset("task_struct", "thread_pid"),
+            signal_pid=types.offset("signal_struct", "pids") + _PIDTYPE_TGID * _POINTER,
+            pid_level=types.offset("pid", "level"),
+            pid_numbers=types.offset("pid", "numbers"),
+            upid_bytes=types.size("upid"),
+            upid_namespace=types.offset("upid", "ns"),
+            namespace_inode=types.offset("pid_namespace", "ns", "inum"),
         )
     finally:
         types.close()
+
+
+def own_pid_namespace() -> int:
+    """The inode of the namespace whose pids this process uses; 0 for the initial one."""
+    inode = os.stat("/proc/self/ns/pid").st_ino
+    return 0 if inode == _INITIAL_PID_NAMESPACE else inode

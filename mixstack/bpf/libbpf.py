@@ -8,10 +8,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
-from mixstack.bpf.privileges import explain_refusal
 from mixstack.errors import MissingPrivilege, NoLibbpf, ProbeRejected
+from mixstack.privileges.refusal import explain_refusal
 
 _LIBBPF_PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _BPF_ANY = 0
@@ -22,9 +23,17 @@ _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_object__close": (None, (ctypes.c_void_p,)),
     "bpf_object__find_map_by_name": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
     "bpf_object__find_program_by_name": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
+    "bpf_object__next_map": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p)),
+    "bpf_object__next_program": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_void_p)),
+    "bpf_map__name": (ctypes.c_char_p, (ctypes.c_void_p,)),
+    "bpf_map__reuse_fd": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int)),
     "bpf_map__set_max_entries": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32)),
     "bpf_map__fd": (ctypes.c_int, (ctypes.c_void_p,)),
+    "bpf_program__name": (ctypes.c_char_p, (ctypes.c_void_p,)),
+    "bpf_program__set_autoload": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_bool)),
     "bpf_program__fd": (ctypes.c_int, (ctypes.c_void_p,)),
+    "bpf_program__attach_raw_tracepoint": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)),
+    "bpf_link__destroy": (ctypes.c_int, (ctypes.c_void_p,)),
     "bpf_map_update_elem": (
         ctypes.c_int,
         (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64),
@@ -40,6 +49,16 @@ _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
 }
 
 
+def libbpf_version() -> str | None:
+    """The library's version, such as "1.1"; None if it is not there."""
+    try:
+        function = ctypes.CDLL("libbpf.so.1").libbpf_version_string
+    except (OSError, AttributeError):
+        return None
+    function.restype = ctypes.c_char_p
+    return bytes(function()).decode("ascii", "replace").removeprefix("v")
+
+
 class Libbpf:
     """The library, loaded, with the prototypes above. Attributes are the C functions."""
 
@@ -49,7 +68,7 @@ class Libbpf:
             library = ctypes.CDLL("libbpf.so.1", use_errno=True)
         except OSError as e:
             raise NoLibbpf("the library libbpf.so.1 is not on this machine") from e
-        self._functions: dict[str, Callable[..., int]] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
         for name, (result, arguments) in _PROTOTYPES.items():
             function = getattr(library, name)
             function.restype = result
@@ -60,7 +79,7 @@ class Libbpf:
         if not os.environ.get("MIXSTACK_DEBUG"):
             self._functions["libbpf_set_print"](ctypes.cast(self._silence, ctypes.c_void_p))
 
-    def __getattr__(self, name: str) -> Callable[..., int]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         try:
             return self._functions[name]
         except KeyError:
@@ -73,6 +92,8 @@ class BpfObject:
     def __init__(self, library: Libbpf, image: bytes) -> None:
         self._library = library
         self._image = image  # libbpf reads from it until the object is loaded
+        self._links: list[int] = []
+        self._more: list[BpfObject] = []
         self._object = library.bpf_object__open_mem(image, len(image), None)
         if not self._object:
             raise ProbeRejected(f"libbpf cannot read the probe: {_errno_text()}")
@@ -82,8 +103,11 @@ class BpfObject:
         if self._library.bpf_map__set_max_entries(self._map(map_name), entries):
             raise ProbeRejected(f"map {map_name} cannot have {entries} elements: {_errno_text()}")
 
-    def load(self) -> None:
-        """Create the maps and verify the programs. Raises MissingPrivilege, ProbeRejected."""
+    def load(self, programs: Collection[str]) -> None:
+        """Create the maps and verify these programs. Raises MissingPrivilege, ProbeRejected."""
+        for program in self._each(self._library.bpf_object__next_program):
+            wanted = self._library.bpf_program__name(program).decode() in programs
+            self._library.bpf_program__set_autoload(program, wanted)
         result = self._library.bpf_object__load(self._object)
         if result == 0:
             return
@@ -95,14 +119,41 @@ class BpfObject:
             "see why with: MIXSTACK_DEBUG=1 mixstack record ...; then please report it",
         )
 
+    def load_more(self, programs: Collection[str]) -> None:
+        """Verify these programs as well: an object is loaded once, so they are another's.
+
+        Raises MissingPrivilege, ProbeRejected.
+        """
+        more = BpfObject(self._library, self._image)
+        self._more.append(more)
+        for each in more._each(self._library.bpf_object__next_map):
+            name = self._library.bpf_map__name(each).decode()
+            if self._library.bpf_map__reuse_fd(each, self.map_fd(name)):
+                raise ProbeRejected(f"map {name} cannot be shared: {_errno_text()}")
+        more.load(programs)
+
     def map_fd(self, name: str) -> int:
-        return self._library.bpf_map__fd(self._map(name))
+        return int(self._library.bpf_map__fd(self._map(name)))
 
     def program_fd(self, name: str) -> int:
-        program = self._library.bpf_object__find_program_by_name(self._object, name.encode())
-        if not program:
-            raise ProbeRejected(f"the probe has no program {name}")
-        return self._library.bpf_program__fd(program)
+        """Of a program that was loaded. Raises ProbeRejected."""
+        for part in (self, *self._more):
+            fd = int(self._library.bpf_program__fd(part._program(name)))
+            if fd >= 0:
+                return fd
+        raise ProbeRejected(f"the program {name} is not loaded")
+
+    def attach_raw_tracepoint(self, program_name: str, tracepoint: str) -> None:
+        """Run a program wherever the kernel passes this point, until `close`; needs no tracefs."""
+        link = self._library.bpf_program__attach_raw_tracepoint(
+            self._program(program_name), tracepoint.encode()
+        )
+        if not link:
+            code = ctypes.get_errno()
+            if code in (errno.EPERM, errno.EACCES):
+                raise MissingPrivilege(*explain_refusal("attach to a tracepoint"))
+            raise ProbeRejected(f"the kernel refused the tracepoint {tracepoint}: {_errno_text()}")
+        self._links.append(link)
 
     def update(self, map_name: str, key: int, value: ctypes.Structure | ctypes.c_uint32) -> None:
         """Set an element of a map whose key is a u32."""
@@ -128,15 +179,32 @@ class BpfObject:
 
     def close(self) -> None:
         """Unload everything."""
+        for link in self._links:
+            self._library.bpf_link__destroy(link)
+        self._links.clear()
+        while self._more:
+            self._more.pop().close()
         if self._object:
             self._library.bpf_object__close(self._object)
             self._object = 0
+
+    def _program(self, name: str) -> int:
+        found = self._library.bpf_object__find_program_by_name(self._object, name.encode())
+        if not found:
+            raise ProbeRejected(f"the probe has no program {name}")
+        return int(found)
 
     def _map(self, name: str) -> int:
         found = self._library.bpf_object__find_map_by_name(self._object, name.encode())
         if not found:
             raise ProbeRejected(f"the probe has no map {name}")
-        return found
+        return int(found)
+
+    def _each(self, following: Callable[[int, int | None], int | None]) -> Iterator[int]:
+        found = following(self._object, None)
+        while found:
+            yield found
+            found = following(self._object, found)
 
 
 def _errno_text() -> str:

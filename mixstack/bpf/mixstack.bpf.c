@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0)
 /* The probe: one run takes one sample.
  *
- *   on_sample ─► [find_thread] ─► walk_chain ⇄ walk_native ─► [send_codes]
+ *   on_sample ─► [find_thread] ─► walk_chain ⇄ walk_native ⇄ [find_base] ─► [send_codes]
  *
  * (Before 3.11 walk_frames stands for walk_chain. Back from walk_native to walk_chain it goes once, if the newest evaluator's record is half written.)
  * Every arrow is a tail call, every loop is bounded, all state is in per-CPU maps. It runs in the timer
@@ -9,56 +9,10 @@
  */
 #include "registers.bpf.h"
 #include "frames.bpf.h"
-#include "native.bpf.h"
+#include "base.bpf.h"
 #include "codes.bpf.h"
-
-INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 pid_tid)
-{
-	s->used = 0;
-	s->n_markers = 0;
-	s->n_new = 0;
-	s->next_new = 0;
-	s->search = SEARCH_NONE;
-	s->open = 0;
-	s->walking_frames = 0;
-	s->n_locals = 0;
-	s->slot = 0;
-	s->next_local = 0;
-	s->next_native = 0;
-	s->learned_at = 0;
-	s->learning = 0;
-	s->outer_cfa = 0;
-	s->mapping.start = 0;
-	s->mapping.end = 0;
-	sample->head.record = MS_RECORD_SAMPLE;
-	sample->head.flags = 0;
-	sample->head.time_ns = bpf_ktime_get_ns();
-	sample->head.pid = pid_tid >> 32;
-	sample->head.tid = (ms_u32)pid_tid;
-	sample->head.cpu = bpf_get_smp_processor_id();
-	sample->head.n_kernel = 0;
-	sample->head.n_chain = 0;
-	sample->head.n_native = 0;
-	sample->head.chain_end = MS_CHAIN_TAIL_CALLS;
-	sample->head.sp = 0;
-	bpf_get_current_comm(sample->head.comm, sizeof(sample->head.comm));
-}
-
-/* Before the first native frame; also the second time, if a search on the stack went before. */
-INLINE void start_native(struct ms_state *s, struct ms_sample_buffer *sample)
-{
-	s->ip = s->leaf_ip;
-	s->sp = sample->head.sp;
-	s->bp = s->leaf_bp;
-	s->step = MS_STEP_LEAF;
-	s->next_marker = 0;
-	s->dirty = 0;
-	s->proof = 0;
-	s->used -= 2 * sample->head.n_native;
-	sample->head.n_native = 0;
-	sample->head.end_pc = 0;
-	sample->head.native_end = MS_NATIVE_NO_USER_REGS;
-}
+#include "lives.bpf.h"
+#include "begin.bpf.h"
 
 /* The next thread state of this thread, to be walked; there may be none. */
 INLINE int enter_next(struct ms_state *s)
@@ -80,40 +34,24 @@ INLINE void walk_python(struct bpf_perf_event_data *ctx, struct ms_state *s)
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_CHAIN);
 }
 
-/* The first call for a thread state: `tstate` is taken out of the state, a later call goes on. */
-INLINE int read_thread_state(struct ms_state *s, struct ms_sample_buffer *sample)
-{
-	ms_u64 tstate = s->tstate;
-
-	s->tstate = 0;
-	s->root_cframe = tstate + s->process.layout.tstate_root_cframe;
-	if (read_object(s->tstate_bytes, OBJECT_MAX - 8, tstate))
-		return end_chain(sample, MS_CHAIN_READ_FAULT);
-	if (field64(s->tstate_bytes, s->process.layout.tstate_thread_id) != s->fsbase)
-		return end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
-	if (sample->head.n_chain)
-		sample->head.flags |= MS_SAMPLE_SEVERAL;
-	return WALK_ON;
-}
-
 SEC("perf_event")
 int on_sample(struct bpf_perf_event_data *ctx)
 {
-	ms_u64 pid_tid = bpf_get_current_pid_tgid();
-	ms_u32 zero = 0, pid = pid_tid >> 32;
-	struct ms_process *process = bpf_map_lookup_elem(&ms_processes, &pid);
-	struct ms_config *config;
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+	struct ms_process *process;
 	struct ms_sample_buffer *sample;
 	struct ms_state *s;
-	ms_u64 task;
+	ms_u64 task, pid_tid;
 	long bytes;
 
-	if (!process)
+	if (!config)
 		return 0;
-	config = bpf_map_lookup_elem(&ms_configs, &zero);
+	pid_tid = current_pids(config);
+	process = find_process(pid_tid >> 32);
 	s = the_state();
 	sample = the_sample();
-	if (!config || !s || !sample)
+	if (!process || !s || !sample)
 		return 0;
 	s->process = *process;
 	start_sample(s, sample, pid_tid);
@@ -123,6 +61,10 @@ int on_sample(struct bpf_perf_event_data *ctx)
 	s->leaf_ip = s->ip;
 	s->leaf_bp = s->bp;
 	start_native(s, sample);
+	if (s->kernel_thread)
+		sample->head.native_end = MS_NATIVE_ROOT; /* there is nothing outside of the kernel */
+	else if (s->process.flags & MS_PROCESS_UNKNOWN)
+		count(MS_COUNT_UNKNOWN);
 	if (sample->head.flags & MS_SAMPLE_KERNEL) {
 		bytes = bpf_get_stack(ctx, sample->words, MAX_KERNEL * 8, 0);
 		if (bytes > 0 && bytes <= MAX_KERNEL * 8) {
@@ -204,7 +146,7 @@ INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (words > RECORD_WORDS)
 		words = RECORD_WORDS;
 	count(MS_COUNT_SAMPLES);
-	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, BPF_RB_NO_WAKEUP))
+	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, urgency(s, sample)))
 		count(MS_COUNT_LOST);
 }
 
@@ -281,16 +223,19 @@ int walk_native(struct bpf_perf_event_data *ctx)
 
 	if (!s || !sample)
 		return 0;
-	FRESH(s->walking) = sample->head.sp != 0; /* no user registers: native_end says so */
+	/* Without user registers there is nothing to walk; native_end says so. */
+	FRESH(s->walking) = sample->head.sp ? WALK_ON : WALK_DONE;
 	/* 64 bits: kept on the stack, a shorter number is not one to the verifier. */
 	NO_UNROLL for (ms_u64 i = 0; i < NATIVE_PER_CALL; i++) {
-		if (!FRESH(s->walking))
+		if (FRESH(s->walking) != WALK_ON)
 			break;
-		FRESH(s->walking) = native_step(s, sample) == WALK_ON;
+		FRESH(s->walking) = native_step(s, sample);
 		FORGET();
 	}
-	if (FRESH(s->walking)) {
+	if (FRESH(s->walking) != WALK_DONE) {
 		sample->head.native_end = MS_NATIVE_TAIL_CALLS;
+		if (FRESH(s->walking) == WALK_BASE)
+			bpf_tail_call(ctx, &ms_programs, PROGRAM_BASE);
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
 	}
 	if (s->search == SEARCH_ON) {
@@ -303,6 +248,21 @@ int walk_native(struct bpf_perf_event_data *ctx)
 	submit(s, sample);
 	if (s->n_new)
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_CODES);
+	return 0;
+}
+
+/* For a row whose CFA is in one of the rarer registers. */
+SEC("perf_event")
+int find_base(struct bpf_perf_event_data *ctx)
+{
+	struct ms_sample_buffer *sample = the_sample();
+	struct ms_state *s = the_state();
+
+	if (!s || !sample)
+		return 0;
+	look_for_base(s);
+	bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
+	submit(s, sample);
 	return 0;
 }
 
@@ -349,7 +309,7 @@ int learn_markers(struct bpf_perf_event_data *ctx)
 	struct ms_state *s = the_state();
 	struct ms_learned *learned;
 	ms_u64 sp, cfa;
-	ms_u32 slot;
+	ms_u32 slot, index;
 
 	if (!s || !sample)
 		return 0;
@@ -357,8 +317,9 @@ int learn_markers(struct bpf_perf_event_data *ctx)
 	learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
 	if (!learned)
 		return 0;
+	index = s->next_local ? s->next_local : s->leaf_claims;
 	if (bounds_of_native(s, sample, &sp, &cfa))
-		learn_slot(s, learned, sp, cfa, s->locals[s->next_local & (MAX_MARKERS - 1)]);
+		learn_slot(s, learned, sp, cfa, s->locals[index & (MAX_MARKERS - 1)]);
 	s->learned_at = s->next_native;
 	s->learning++;
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_MARKERS);
@@ -387,4 +348,41 @@ int send_codes(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
+/* args: the parent's task, the child's */
+SEC("raw_tp/sched_process_fork")
+int on_fork(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_forked(config, args[0], args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_execed(current_pids(config) >> 32);
+	return 0;
+}
+
+/* args: the task; once for each of its threads */
+SEC("raw_tp/sched_process_exit")
+int on_exit(ms_u64 *args)
+{
+	ms_u32 zero = 0;
+	struct ms_config *config = bpf_map_lookup_elem(&ms_configs, &zero);
+
+	if (config)
+		process_exits(config, args[0], current_pids(config) >> 32);
+	return 0;
+}
+
+#ifndef MS_BCC /* which has one of its own */
 char ms_license[] SEC("license") = "Dual MIT/GPL";
+#endif

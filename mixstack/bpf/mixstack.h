@@ -19,6 +19,9 @@ typedef long long ms_s64;
 enum ms_record {
 	MS_RECORD_SAMPLE = 1,
 	MS_RECORD_CODE = 2,
+	MS_RECORD_FORK = 3,
+	MS_RECORD_EXEC = 4,
+	MS_RECORD_EXIT = 5,
 };
 
 enum ms_native_end {
@@ -126,18 +129,27 @@ struct ms_code {
 	ms_s32 first_line;
 	ms_u64 linetable_length; /* as the object says; bytes sent: linetable_bytes */
 	ms_u32 linetable_bytes;
-	ms_u32 reserved;
+	ms_u32 family; /* of the process: its code objects are told apart within that */
 	struct ms_string name;
 	struct ms_string qualname;
 	struct ms_string filename;
 	/* then linetable_bytes bytes */
 };
 
+/* A followed process forked, became another program, or ended. */
+struct ms_life {
+	ms_u32 record; /* MS_RECORD_FORK, MS_RECORD_EXEC, MS_RECORD_EXIT */
+	ms_u32 pid;    /* of a fork: the child's */
+	ms_u64 time_ns;
+	ms_u32 parent; /* of a fork, else 0 */
+	ms_u32 reserved;
+};
+
 /* ---- tables that user space fills ----------------------------------------------------------- */
 
 /* One row of an unwind table: how to leave the function from `pc` on to the next row's pc.
  *   bits  0..31  pc, relative to the module's lowest executable address
- *   bits 32..47  cfa_offset, signed, in bytes / 8   (the base register or address is `kind`'s)
+ *   bits 32..47  the numbers of `kind`, mostly a signed offset in bytes / 8
  *   bits 48..59  rbp_offset, signed, in bytes / 8, from the CFA; 0: rbp is unchanged;
  *                MS_RBP_AT_RBP: the caller's rbp is saved where rbp points
  *   bits 60..63  kind */
@@ -145,14 +157,17 @@ enum ms_row_kind {
 	MS_ROW_NONE = 0,      /* no rule: a gap between functions, or one that does not fit a row */
 	MS_ROW_RSP = 1,       /* CFA = rsp + offset */
 	MS_ROW_RBP = 2,       /* CFA = rbp + offset */
-	MS_ROW_RBP_DEREF = 3, /* CFA = *(rbp + offset) */
-	MS_ROW_RSP_DEREF = 4, /* CFA = *(rsp + offset) */
+	/* bits 32..42: offset; bits 43..47: addend, not signed; both in bytes / 8 */
+	MS_ROW_RBP_DEREF = 3, /* CFA = *(rbp + offset) + addend */
+	MS_ROW_RSP_DEREF = 4, /* CFA = *(rsp + offset) + addend: OpenSSL's assembler keeps the old rsp */
 	MS_ROW_PLT = 5,       /* CFA = rsp + 8 + ((pc & 15) >= offset ? 8 : 0); offset is not / 8 */
 	MS_ROW_ROOT = 6,      /* the return address is undefined: the thread's root */
 	MS_ROW_SIGNAL = 7,    /* rsp points at a ucontext: the interrupted registers are in it */
-	MS_ROW_R10 = 8,       /* CFA = r10 + offset; only in a leaf, where r10 is known */
-	MS_ROW_RSP_DEREF_8 = 9,  /* CFA = *(rsp + offset) + 8: OpenSSL's assembler keeps the old rsp */
-	MS_ROW_RBP_DEREF_8 = 10, /* CFA = *(rbp + offset) + 8 */
+	/* bits 32..36: offset, not signed; bits 37..43: slot; both in bytes / 8; bits 44..47: the register
+	 * as DWARF numbers it. In the leaf, and in a frame that a signal interrupted, all registers are
+	 * known; in a caller only one that the called function has saved at its own CFA - slot, or has left
+	 * alone. */
+	MS_ROW_REGISTER = 8, /* CFA = register + offset */
 };
 #define MS_RBP_AT_RBP (-2048)
 
@@ -236,7 +251,20 @@ struct ms_layout {
 	ms_u16 reserved[3];
 };
 
-/* What the probe knows of one process; the value of a hash keyed by pid (tgid). */
+enum {
+	MS_PROCESSES_MAX = 8192,
+	MS_EVERYONE_ELSE = 0, /* the key of the entry that holds for all that have none */
+};
+
+enum ms_process_flag {
+	MS_PROCESS_ALONE = 1,   /* its children are not followed */
+	MS_PROCESS_HIDDEN = 2,  /* it and its children are not sampled: the recorder itself */
+	MS_PROCESS_UNKNOWN = 4, /* user space has not looked at its program yet */
+	MS_PROCESS_HELD = 8,    /* it is not sampled before its exec: until then it is the recorder's */
+};
+
+/* What the probe knows of one process; the value of a hash keyed by pid (tgid). Those that have no
+ * entry are sampled only if there is one at MS_EVERYONE_ELSE. */
 struct ms_process {
 	ms_u32 first_mapping;
 	ms_u32 mappings;
@@ -250,6 +278,8 @@ struct ms_process {
 	struct ms_layout layout;
 	ms_u64 code_start; /* the interpreter's own text: only there is an evaluator learned */
 	ms_u64 code_end;
+	ms_u32 family; /* the pid of the process whose memory it shares or is a copy of, or its own */
+	ms_u32 flags;  /* enum ms_process_flag */
 	ms_u64 evaluator_start; /* as far as its symbol covers it: asked only about torn records */
 	ms_u64 evaluator_end;
 };
@@ -270,6 +300,18 @@ struct ms_config {
 	ms_u32 task_stack;   /* offset of stack in task_struct */
 	ms_u32 user_regs;    /* offset of the user's pt_regs from task->stack */
 	ms_u32 task_flags;   /* offset of flags in task_struct */
+	ms_u32 task_tgid;    /* offset of tgid in task_struct */
+	ms_u32 task_signal;  /* offset of signal in task_struct */
+	ms_u32 signal_live;  /* offset of live in signal_struct: how many threads have not ended */
+	ms_u32 pid_namespace; /* the inode of user space's own, 0: the initial one */
+	ms_u32 task_pid;     /* offset of thread_pid in task_struct: a thread's struct pid */
+	ms_u32 signal_pid;   /* offset of pids[PIDTYPE_TGID] in signal_struct: a process' */
+	ms_u32 pid_level;    /* offset of level in struct pid: how many namespaces enclose its own */
+	ms_u32 pid_numbers;  /* offset of numbers in struct pid: a struct upid for each */
+	ms_u32 upid_bytes;   /* size of struct upid, and the offset of ns in it; that of nr is 0 */
+	ms_u32 upid_namespace;
+	ms_u32 namespace_inode; /* offset of ns.inum in struct pid_namespace */
+	ms_u32 reserved;
 };
 
 /* Counters, per CPU. */
@@ -277,6 +319,7 @@ enum ms_counter {
 	MS_COUNT_SAMPLES = 0,
 	MS_COUNT_LOST = 1,      /* no room in the ring buffer */
 	MS_COUNT_CODE_LOST = 2, /* a code record found no room; it is sent again with the next sample */
+	MS_COUNT_UNKNOWN = 3,   /* samples of a process that user space had not looked at yet */
 	MS_COUNTERS = 4,
 };
 

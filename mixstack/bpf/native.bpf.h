@@ -11,10 +11,15 @@
 enum {
 	FRAME_MAX = 1 << 20, /* a frame pointer further away than this is none */
 
+	/* Beside enum ms_native_end: the row wants a register that only `find_base` can tell. In this loop
+	 * the search for it would be verified as often as there are frames, and hardly any row asks. */
+	NEEDS_BASE = 256,
+
 	/* ucontext of a signal frame (arch/x86: struct sigcontext at 40) */
-	SIGNAL_BP = 40 + 10 * 8,
-	SIGNAL_SP = 40 + 15 * 8,
-	SIGNAL_IP = 40 + 16 * 8,
+	SIGNAL_REGISTERS = 40,
+	SIGNAL_BP = SIGNAL_REGISTERS + 10 * 8,
+	SIGNAL_SP = SIGNAL_REGISTERS + 15 * 8,
+	SIGNAL_IP = SIGNAL_REGISTERS + 16 * 8,
 };
 
 /* Read the return address below the CFA, and the saved rbp. Mostly both are in one 16-byte read. */
@@ -57,50 +62,48 @@ INLINE int unwind_signal(struct ms_state *s, struct ms_unwound *to)
 	to->cfa = sp;
 	to->bp_offset = 0;
 	to->step = MS_STEP_SIGNAL;
+	s->ucontext = s->sp;
 	return MS_NATIVE_ROOT;
 }
 
 /* Follow a row. Returns an end, MS_NATIVE_ROOT with to->step set meaning "go on". */
 INLINE int follow_row(struct ms_state *s, struct ms_unwound *to, ms_u64 row)
 {
-	ms_s64 offset = row_cfa_offset(row);
-	ms_s64 bp = ((ms_s64)(row << 4) >> 52) * 8;
-	ms_u64 saved_at;
+	ms_s64 bp = row_signed(row, 48, 12) * 8;
+	ms_u64 saved_at, base;
 
 	to->bp_offset = bp == MS_RBP_AT_RBP * 8 ? 0 : bp;
 	saved_at = s->bp;
 	switch (row >> 60) {
 	case MS_ROW_RSP:
-		to->cfa = s->sp + offset;
+		to->cfa = s->sp + row_cfa_offset(row);
 		break;
 	case MS_ROW_RBP:
-		to->cfa = s->bp + offset;
+		to->cfa = s->bp + row_cfa_offset(row);
 		break;
 	case MS_ROW_RBP_DEREF:
-	case MS_ROW_RBP_DEREF_8:
-		if (bpf_probe_read_user(&to->cfa, 8, s->bp + offset))
-			return MS_NATIVE_READ_FAULT;
-		break;
 	case MS_ROW_RSP_DEREF:
-	case MS_ROW_RSP_DEREF_8:
-		if (bpf_probe_read_user(&to->cfa, 8, s->sp + offset))
+		base = row >> 60 == MS_ROW_RBP_DEREF ? s->bp : s->sp;
+		if (bpf_probe_read_user(&to->cfa, 8, base + row_signed(row, 32, 11) * 8))
 			return MS_NATIVE_READ_FAULT;
+		to->cfa += (row >> 43 & 31) * 8;
 		break;
 	case MS_ROW_PLT:
 		to->cfa = s->sp + 8 + ((s->ip & 15) >= (row >> 32 & 0xffff) ? 8 : 0);
 		break;
-	case MS_ROW_R10:
-		if (s->step != MS_STEP_LEAF)
+	case MS_ROW_REGISTER:
+		if (!s->has_base)
+			return NEEDS_BASE;
+		s->has_base = 0;
+		if (!s->base)
 			return MS_NATIVE_NO_RULE;
-		to->cfa = s->r10 + offset;
+		to->cfa = s->base + (row >> 32 & 31) * 8;
 		break;
 	case MS_ROW_SIGNAL:
 		return unwind_signal(s, to);
 	default:
 		return MS_NATIVE_NO_RULE;
 	}
-	if (row >> 60 == MS_ROW_RSP_DEREF_8 || row >> 60 == MS_ROW_RBP_DEREF_8)
-		to->cfa += 8;
 	if (to->cfa <= s->sp)
 		return MS_NATIVE_NO_PROGRESS;
 	if (read_caller(s, to))
@@ -108,6 +111,12 @@ INLINE int follow_row(struct ms_state *s, struct ms_unwound *to, ms_u64 row)
 	if (bp == MS_RBP_AT_RBP * 8 && bpf_probe_read_user(&to->bp, 8, saved_at))
 		return MS_NATIVE_READ_FAULT;
 	return MS_NATIVE_ROOT;
+}
+
+/* The pc whose row holds for this frame: a return address may lie behind the function's end. */
+INLINE ms_u64 lookup_pc(const struct ms_state *s)
+{
+	return s->step == MS_STEP_CALLER || s->step == MS_STEP_FRAME_POINTER ? s->ip - 1 : s->ip;
 }
 
 /* Does a call instruction end at `pc`? (Intel SDM: E8 rel32, and FF /2 with its addressing forms.) */
@@ -195,6 +204,8 @@ INLINE void append_native(struct ms_state *s, struct ms_sample_buffer *sample, m
 
 INLINE void go_to(struct ms_state *s, const struct ms_unwound *to)
 {
+	s->inner_sp = s->sp;
+	s->inner_step = s->step;
 	s->ip = to->ip;
 	s->sp = to->sp;
 	s->bp = to->bp;
@@ -290,9 +301,7 @@ INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 wh
  * `root` is set where the thread's first frame is reached. */
 INLINE int leave_frame(struct ms_state *s, struct ms_sample_buffer *sample, int *root)
 {
-	ms_u32 step = s->step;
-	ms_u64 pc = step == MS_STEP_CALLER || step == MS_STEP_FRAME_POINTER ? s->ip - 1 : s->ip;
-	ms_u64 row;
+	ms_u64 pc = lookup_pc(s), row;
 
 	if (!find_mapping(s, pc)) {
 		sample->head.flags |= MS_SAMPLE_NEW_MAPPING;
@@ -316,6 +325,8 @@ INLINE int native_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	}
 	FRESH(s->failure) = leave_frame(s, sample, &root);
 	FORGET();
+	if (FRESH(s->failure) == NEEDS_BASE)
+		return WALK_BASE;
 	if (s->proof && FRESH(s->failure) == MS_NATIVE_ROOT && !root && to->cfa == s->proof)
 		s->proof = 0;
 	if (s->proof) {

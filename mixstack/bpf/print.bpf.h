@@ -31,27 +31,29 @@ INLINE int read_string_head(struct ms_state *s, ms_u64 address, ms_u32 size, ms_
 
 #define PRINT_PRIME 0x9E3779B97F4A7C15ULL
 
-/* Fold the beginning of a str into the print: its length and up to PRINT_WORDS words of characters. */
+/* Fold the beginning of a str into the print: its length and up to PRINT_WORDS words of characters.
+ * By masks and not by branches: each way would be verified on its own, in each step of a walk. */
 INLINE void print_string(struct ms_state *s, ms_u64 address)
 {
 	const struct ms_layout *l = &s->process.layout;
-	ms_u64 bytes;
-	ms_u32 state, data;
+	ms_u64 bytes, print;
+	ms_u32 state, data, is_ascii;
 
 	if (read_string_head(s, address, sizeof(s->string_bytes), &state))
 		return;
-	data = (state & STRING_ASCII ? l->string_ascii_data : l->string_compact_data) / 8;
+	is_ascii = -(state / STRING_ASCII & 1);
+	data = ((l->string_ascii_data & is_ascii) | (l->string_compact_data & ~is_ascii)) / 8;
 	bytes = string_field64(s, l->string_length) * (state & STRING_KIND_MASK);
-	FRESH(s->print) = (FRESH(s->print) ^ bytes) * PRINT_PRIME;
-	NO_UNROLL for (ms_u32 i = 0; i < PRINT_WORDS; i++) {
+	print = (FRESH(s->print) ^ bytes) * PRINT_PRIME;
+	UNROLL for (ms_u32 i = 0; i < PRINT_WORDS; i++) {
 		ms_u64 word = s->string_bytes[(data + i) & (STRING_WORDS - 1)];
+		ms_u64 some = (ms_s64)(i * 8 - bytes) >> 63; /* all ones: bytes of it are the string's */
+		ms_u64 part = (ms_s64)(bytes - (i * 8 + 8)) >> 63; /* all ones: not all of it is */
 
-		if (bytes <= i * 8)
-			break;
-		if (bytes < i * 8 + 8) /* what lies behind the string is not its own */
-			word <<= (8 - (bytes & 7)) * 8;
-		FRESH(s->print) = (FRESH(s->print) ^ word) * PRINT_PRIME;
+		word <<= (8 - (bytes & 7)) * 8 & part & 63; /* what lies behind the string is not its own */
+		print ^= (((print ^ word) * PRINT_PRIME) ^ print) & some;
 	}
+	FRESH(s->print) = print;
 }
 
 /* What stays the same while a code object lives, folded into 32 bits: memory that is freed and used
@@ -82,19 +84,26 @@ INLINE ms_u32 fingerprint(struct ms_state *s)
 	return (ms_u32)(FRESH(s->print) >> 32);
 }
 
-INLINE ms_u64 seen_key(ms_u32 pid, ms_u64 address, ms_u32 print)
+INLINE ms_u64 seen_key(ms_u32 family, ms_u64 address, ms_u32 print)
 {
-	return (address ^ ((ms_u64)print << 20) ^ ((ms_u64)pid << 44)) | 1;
+	return (address ^ ((ms_u64)print << 20) ^ ((ms_u64)family << 44)) | 1;
+}
+
+/* Without address randomisation two programs have the same code at the same place. */
+INLINE ms_u32 seen_slot(ms_u32 family, ms_u32 print)
+{
+	return (print ^ (family * (ms_u32)PRINT_PRIME)) & (SEEN_SLOTS - 1);
 }
 
 /* Remember a code object that user space has not been told of; codes.bpf.h sends it. */
-INLINE void note_code(struct ms_state *s, ms_u32 pid, ms_u64 address, ms_u32 print)
+INLINE void note_code(struct ms_state *s, ms_u64 address, ms_u32 print)
 {
-	ms_u32 slot = print & (SEEN_SLOTS - 1);
+	ms_u32 family = s->process.family;
+	ms_u32 slot = seen_slot(family, print);
 	ms_u64 *seen = bpf_map_lookup_elem(&ms_seen, &slot);
 	ms_u32 at = s->n_new;
 
-	if (!seen || *seen == seen_key(pid, address, print) || at >= CODES_PER_SAMPLE)
+	if (!seen || *seen == seen_key(family, address, print) || at >= CODES_PER_SAMPLE)
 		return;
 	s->new_code[at & (CODES_PER_SAMPLE - 1)] = address;
 	s->n_new = at + 1;

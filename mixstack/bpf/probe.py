@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 from dataclasses import dataclass
 from typing import Final
 
 from mixstack.bpf import wire
-from mixstack.bpf.kernel_types import kernel_config
-from mixstack.bpf.libbpf import BpfObject, Libbpf
-from mixstack.bpf.perf import CpuClock, possible_cpus
+from mixstack.bpf.loader import open_probe
+from mixstack.bpf.perf import Event, SamplingClock, possible_cpus
 from mixstack.bpf.ring import Drained, Ring
-from mixstack.errors import NoProbe
 
-_OBJECT: Final = os.path.join(os.path.dirname(__file__), "mixstack.bpf.o")
 # enum ms_program
 _PROGRAMS: Final = (
     "find_thread",
@@ -25,6 +21,25 @@ _PROGRAMS: Final = (
     "walk_frames",
     "find_markers",
     "learn_markers",
+    "find_base",
+)
+# programs by the tracepoint that runs them
+_LIVES: Final = {
+    "sched_process_fork": "on_fork",
+    "sched_process_exec": "on_exec",
+    "sched_process_exit": "on_exit",
+}
+# The kernel verifies each program as it is loaded, some for 50 ms: these are loaded when a process
+# needs them.
+_OF_FRAME_OBJECTS: Final = ("walk_frames", "find_markers", "learn_markers")  # before 3.11
+_OF_THREAD_LISTS: Final = ("find_thread",)
+_AT_ONCE: Final = (
+    "on_sample",
+    "walk_chain",
+    "walk_native",
+    "find_base",
+    "send_codes",
+    *_LIVES.values(),
 )
 
 
@@ -51,31 +66,25 @@ class Sizes:
 class Probe:
     """The probe in the kernel. `mappings`, `pages`, `rows`: the tables' memory, writable, in bytes.
 
-    Raises NoProbe, NoLibbpf, NoKernelTypes, MissingPrivilege, ProbeRejected.
+    loader: "auto", "libbpf" or "bcc". Raises NoProbe, NoLibbpf, NoBcc, NoKernelTypes,
+    MissingPrivilege, ProbeRejected.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
-        try:
-            with open(_OBJECT, "rb") as f:
-                image = f.read()
-        except OSError as e:
-            raise NoProbe("this installation of mixstack has no compiled probe") from e
-        library = Libbpf()
-        config = kernel_config(library)
+    def __init__(self, sizes: Sizes, loader: str = "auto") -> None:
+        self._object, config = open_probe(loader)
         self._cpus = possible_cpus()
-        self._clock: CpuClock | None = None
+        self._clock: SamplingClock | None = None
+        self._throttled = 0
         self._memories: list[mmap.mmap] = []
-        self._object = BpfObject(library, image)
+        self._loaded: set[str] = set()
         try:
             self._object.set_entries("ms_mappings", sizes.mappings)
             self._object.set_entries("ms_pages", sizes.pages)
             self._object.set_entries("ms_rows", sizes.rows)
             self._object.set_entries("ms_ring", sizes.ring_bytes)
-            self._object.load()
+            self._object.load(_AT_ONCE)
+            self._install(_AT_ONCE)
             self._object.update("ms_configs", 0, config)
-            for index, name in enumerate(_PROGRAMS):
-                fd = self._object.program_fd(name)
-                self._object.update("ms_programs", index, ctypes.c_uint32(fd))
             self.mappings = self._map_memory(
                 "ms_mappings", sizes.mappings * ctypes.sizeof(wire.MappingEntry)
             )
@@ -86,12 +95,33 @@ class Probe:
             self._object.close()
             raise
 
-    def start(self, rate_hz: int) -> None:
+    def watch_lives(self) -> None:
+        """From now on say when a process that was set forks, becomes another program, or ends.
+
+        A child of it is sampled at once, with its parent's entry, unless that forbids it.
+        """
+        for tracepoint, program in _LIVES.items():
+            self._object.attach_raw_tracepoint(program, tracepoint)
+
+    @property
+    def wake_fd(self) -> int:
+        """A descriptor for epoll, edge-triggered: there are records that should not wait."""
+        return self._object.map_fd("ms_ring")
+
+    def start(self, rate_hz: int, event: Event = Event.CPU_CLOCK) -> None:
         """Begin to sample the processes that were set."""
-        self._clock = CpuClock(self._object.program_fd("on_sample"), rate_hz)
+        self._clock = SamplingClock(self._object.program_fd("on_sample"), rate_hz, event)
 
     def set_process(self, pid: int, entry: wire.ProcessEntry) -> None:
-        """Sample this process from now on, with these tables; replaces an earlier entry at once."""
+        """Sample this process from now on, with these tables; replaces an earlier entry at once.
+
+        Raises MissingPrivilege, ProbeRejected if it needs programs that cannot be loaded.
+        """
+        if entry.layout.chain_kind:
+            if entry.several or not entry.tss_slot:
+                self._load_later(_OF_THREAD_LISTS)
+            if entry.layout.chain_kind >= wire.ChainKind.FRAME:
+                self._load_later(_OF_FRAME_OBJECTS)
         self._object.update("ms_processes", pid, entry)
 
     def teach(self, slot: int, learned: wire.Learned) -> None:
@@ -109,10 +139,19 @@ class Probe:
         """A counter of the probe, summed over all CPUs."""
         return self._object.per_cpu_sum("ms_counts", counter, self._cpus)
 
+    @property
+    def throttled(self) -> int:
+        """How often the kernel paused the sampling clock of a CPU."""
+        if self._clock is not None:
+            self._clock.count()
+            return self._throttled + self._clock.throttled
+        return self._throttled
+
     def stop(self) -> None:
         """Stop sampling; what is in the ring can still be drained."""
         if self._clock is not None:
             self._clock.close()
+            self._throttled += self._clock.throttled
             self._clock = None
 
     def close(self) -> None:
@@ -125,6 +164,18 @@ class Probe:
             memory.close()
         self._memories.clear()
         self._object.close()
+
+    def _load_later(self, names: tuple[str, ...]) -> None:
+        if not self._loaded.issuperset(names):
+            self._object.load_more(names)
+            self._install(names)
+
+    def _install(self, names: tuple[str, ...]) -> None:
+        for index, name in enumerate(_PROGRAMS):
+            if name in names:
+                fd = self._object.program_fd(name)
+                self._object.update("ms_programs", index, ctypes.c_uint32(fd))
+        self._loaded.update(names)
 
     def _map_memory(self, name: str, size: int) -> memoryview:
         pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE

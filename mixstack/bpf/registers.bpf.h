@@ -5,7 +5,7 @@
 
 #include "chain.bpf.h"
 
-enum { PF_EXITING = 4 };                   /* include/linux/sched.h */
+enum { PF_EXITING = 4, PF_KTHREAD = 0x00200000 }; /* include/linux/sched.h */
 enum { SYS_CLONE = 56, SYS_CLONE3 = 435 }; /* arch/x86/entry/syscalls/syscall_64.tbl */
 
 /* The selectors of 64-bit user code (__USER_CS, __USER_DS). */
@@ -42,19 +42,19 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 
 	s->ip = 0;
 	s->exiting = 0;
+	s->kernel_thread = 0;
 	s->in_system_call = 0;
 	s->new_thread = 0;
 	if (!(ctx->regs.ip >> 63)) {
 		s->ip = ctx->regs.ip;
 		s->sp = ctx->regs.sp;
 		s->bp = ctx->regs.bp;
-		s->r10 = ctx->regs.r10;
-		if (leaf_is_evaluator(s))
-			copy_registers(&s->regs, &ctx->regs);
+		copy_registers(&s->regs, &ctx->regs);
 		return 0;
 	}
 	sample->head.flags |= MS_SAMPLE_KERNEL;
 	bpf_probe_read_kernel(&s->exiting, 4, task + config->task_flags);
+	s->kernel_thread = s->exiting & PF_KTHREAD;
 	s->exiting &= PF_EXITING;
 	if (bpf_probe_read_kernel(&stack, 8, task + config->task_stack) ||
 	    bpf_probe_read_kernel(&s->regs, sizeof(s->regs), stack + config->user_regs))
@@ -67,7 +67,6 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 	s->ip = s->regs.ip;
 	s->sp = s->regs.sp;
 	s->bp = s->regs.bp;
-	s->r10 = s->regs.r10;
 	/* In a system call ip is behind the two bytes of `syscall`: name the instruction itself. */
 	s->in_system_call = (ms_s64)s->regs.orig_ax >= 0;
 	if (s->in_system_call)

@@ -11,12 +11,15 @@ import mmap
 import struct
 from typing import NamedTuple
 
-from mixstack.bpf.wire import Record, SampleFlag, SampleHead
+from mixstack.bpf.wire import Life, Record, SampleFlag, SampleHead
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
-_HEAD = struct.Struct("<IIII")  # length, unused, then the record's own first words: kind, flags
+# length, unused, then a sample's first fields: kind, flags, time, pid
+_HEAD = struct.Struct("<IIIIQI")
 _RECORD_HEAD = 8
+_LIVES = (int(Record.FORK), int(Record.EXEC), int(Record.EXIT))
+_NO_TABLE = int(SampleFlag.NO_TABLE)
 _END_PC = struct.Struct("<Q")
 _END_PC_AT = SampleHead.end_pc.offset
 
@@ -24,14 +27,20 @@ _END_PC_AT = SampleHead.end_pc.offset
 class Drained(NamedTuple):
     """Sample records back to back, code records, and what the samples want of us.
 
-    flags: of all samples, or-ed; without_table: addresses in mappings whose table is missing.
+    lives: forks, execs and exits, as they came. counts: samples by process; flags: of all samples
+    of a process, or-ed; without_table: addresses in mappings whose table is missing, by process.
     """
 
     samples: bytes
-    sample_count: int
     codes: list[bytes]
-    flags: int
-    without_table: frozenset[int]
+    lives: list[Life]
+    counts: dict[int, int]
+    flags: dict[int, int]
+    without_table: dict[int, set[int]]
+
+    @property
+    def sample_count(self) -> int:
+        return sum(self.counts.values())
 
 
 class Ring:
@@ -56,12 +65,14 @@ class Ring:
         data = self._data
         samples: list[memoryview] = []
         codes: list[bytes] = []
-        flags = 0
-        without_table: set[int] = set()
+        lives: list[Life] = []
+        counts: dict[int, int] = {}
+        flags: dict[int, int] = {}
+        without_table: dict[int, set[int]] = {}
         unpack = _HEAD.unpack_from
         while at < end:
             offset = at & mask
-            marked, _, kind, record_flags = unpack(data, offset)
+            marked, _, kind, record_flags, _, pid = unpack(data, offset)
             if marked & _BUSY:  # being written on another CPU; it and what follows stay for later
                 break
             length = marked & ~_DISCARD
@@ -71,12 +82,16 @@ class Ring:
             start = offset + _RECORD_HEAD
             if kind == Record.SAMPLE:
                 samples.append(data[start : start + length])
-                flags |= record_flags
-                if record_flags & SampleFlag.NO_TABLE:
-                    without_table.update(_END_PC.unpack_from(data, start + _END_PC_AT))
+                counts[pid] = counts.get(pid, 0) + 1
+                flags[pid] = flags.get(pid, 0) | record_flags
+                if record_flags & _NO_TABLE:
+                    (end_pc,) = _END_PC.unpack_from(data, start + _END_PC_AT)
+                    without_table.setdefault(pid, set()).add(end_pc)
+            elif kind in _LIVES:
+                lives.append(Life.from_buffer_copy(data, start))
             else:
                 codes.append(bytes(data[start : start + length]))
-        out = Drained(b"".join(samples), len(samples), codes, flags, frozenset(without_table))
+        out = Drained(b"".join(samples), codes, lives, counts, flags, without_table)
         self._ours[0] = at  # only now may the probe write there again
         return out
 

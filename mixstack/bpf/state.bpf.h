@@ -24,6 +24,7 @@ enum {
 	CODES_PER_SAMPLE = 64, /* newly seen; more than that are sent with the next sample */
 
 	SEEN_SLOTS = 65536,
+	WAKE_EVERY_NS = 10000000, /* a CPU does not wake user space more often */
 };
 
 enum ms_program {
@@ -34,7 +35,8 @@ enum ms_program {
 	PROGRAM_FRAMES = 4,
 	PROGRAM_MARKERS = 5,
 	PROGRAM_LEARN = 6,
-	PROGRAMS = 7,
+	PROGRAM_BASE = 7,
+	PROGRAMS = 8,
 };
 
 /* A sample under construction: in memory just as it is sent. */
@@ -100,6 +102,7 @@ struct ms_state {
 	ms_u64 locals[MAX_MARKERS]; /* what each evaluator keeps: the address of its frame's variables */
 	ms_u32 local_words[MAX_MARKERS]; /* words of the sample where the markers of these frames are */
 	ms_u32 n_locals, next_local;
+	ms_u32 leaf_claims; /* 1: the leaf may be the newest frame's evaluator */
 	ms_u32 next_native;
 	ms_u32 learned_at, learning; /* the native frame that was learned from, and how many were */
 	ms_u32 slot; /* where it keeps it: CFA - 8 * slot; 0: not known yet */
@@ -122,14 +125,21 @@ struct ms_state {
 	ms_u32 next_new; /* the first that is not sent yet */
 
 	/* the native walk */
-	ms_u64 ip, sp, bp, r10;
+	ms_u64 ip, sp, bp;
+	ms_u64 inner_sp; /* of the frame before, the next inner one */
+	ms_u32 inner_step;
+	ms_u64 ucontext; /* of the last signal frame */
+	ms_u64 base; /* of the CFA, for a row of kind REGISTER: what was found; 0: it is not known */
+	ms_u32 has_base; /* it was looked for */
 	ms_u64 leaf_ip, leaf_bp; /* as sampled; the leaf's sp is in the sample */
 	ms_u32 step; /* enum ms_step: how we came to ip */
 	ms_u32 next_marker;
 	ms_u32 dirty; /* re-synced or stepped by frame pointer: nothing is learned from here on */
 	ms_u32 low, high; /* bounds of a binary search */
 	ms_u32 walking;   /* not yet at an end */
+	ms_u64 woken_ns;  /* when this CPU last woke user space */
 	ms_u32 exiting;   /* the kernel is ending the thread */
+	ms_u32 kernel_thread; /* there is no user memory */
 	ms_u32 in_system_call;
 	ms_u32 new_thread; /* it returns from the clone that made it */
 	ms_u32 failure;   /* enum ms_native_end: why a frame could not be left */
@@ -148,11 +158,11 @@ struct ms_state {
 	ms_u64 code_bytes[OBJECT_MAX / 8];
 	ms_u64 string_bytes[STRING_WORDS];
 	ms_u64 print; /* the fingerprint that is being made */
-	struct ms_regs regs;
+	struct ms_regs regs; /* the leaf's */
 };
 
 MAP(ms_configs, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_config, 1, 0);
-MAP(ms_processes, BPF_MAP_TYPE_HASH, ms_u32, struct ms_process, 1024, 0);
+MAP(ms_processes, BPF_MAP_TYPE_HASH, ms_u32, struct ms_process, MS_PROCESSES_MAX, 0);
 MAP(ms_mappings, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_mapping, 1, BPF_F_MMAPABLE);
 MAP(ms_pages, BPF_MAP_TYPE_ARRAY, ms_u32, struct ms_page, 1, BPF_F_MMAPABLE);
 MAP(ms_rows, BPF_MAP_TYPE_ARRAY, ms_u32, ms_u64, 1, BPF_F_MMAPABLE);
@@ -164,10 +174,7 @@ MAP(ms_codes, BPF_MAP_TYPE_PERCPU_ARRAY, ms_u32, struct ms_code_buffer, 1, 0);
 MAP(ms_counts, BPF_MAP_TYPE_PERCPU_ARRAY, ms_u32, ms_u64, MS_COUNTERS, 0);
 MAP(ms_programs, BPF_MAP_TYPE_PROG_ARRAY, ms_u32, ms_u32, PROGRAMS, 0);
 
-struct {
-	int (*type)[BPF_MAP_TYPE_RINGBUF];
-	int (*max_entries)[4096];
-} ms_ring SEC(".maps");
+RING(ms_ring);
 
 INLINE struct ms_state *the_state(void)
 {

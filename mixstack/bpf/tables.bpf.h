@@ -74,9 +74,16 @@ INLINE ms_u64 find_row(struct ms_state *s, ms_u64 pc)
 	return row ? *row : 0;
 }
 
+/* `bits` bits of a row from `first` on, as a signed number. */
+INLINE ms_s64 row_signed(ms_u64 row, int first, int bits)
+{
+	return (ms_s64)(row << (64 - first - bits)) >> (64 - bits);
+}
+
+/* Of the kinds RSP and RBP. */
 INLINE ms_s64 row_cfa_offset(ms_u64 row)
 {
-	return (ms_s64)(short)(row >> 32) * 8;
+	return row_signed(row, 32, 16) * 8;
 }
 
 #endif

@@ -27,6 +27,8 @@ RBP_AT_RBP: Final = -2048
 PAGE_SHIFT: Final = 8
 PAGE_SIZE: Final = 256
 COUNTERS: Final = 4
+PROCESSES_MAX: Final = 8192
+EVERYONE_ELSE: Final = 0
 
 
 class Record(enum.IntEnum):
@@ -34,6 +36,9 @@ class Record(enum.IntEnum):
 
     SAMPLE = 1
     CODE = 2
+    FORK = 3
+    EXEC = 4
+    EXIT = 5
 
 
 class EntryKind(enum.IntEnum):
@@ -68,9 +73,7 @@ class RowKind(enum.IntEnum):
     PLT = 5
     ROOT = 6
     SIGNAL = 7
-    R10 = 8
-    RSP_DEREF_8 = 9
-    RBP_DEREF_8 = 10
+    REGISTER = 8
 
 
 class MappingKind(enum.IntEnum):
@@ -97,6 +100,16 @@ class Counter(enum.IntEnum):
     SAMPLES = 0
     LOST = 1
     CODE_LOST = 2
+    UNKNOWN = 3
+
+
+class ProcessFlag(enum.IntFlag):
+    """`ProcessEntry.flags` (`enum ms_process_flag`)."""
+
+    ALONE = 1
+    HIDDEN = 2
+    UNKNOWN = 4
+    HELD = 8
 
 
 class SampleHead(LittleEndianStructure):
@@ -164,10 +177,22 @@ class CodeRecord(LittleEndianStructure):
         ("first_line", c_int32),
         ("linetable_length", c_uint64),
         ("linetable_bytes", c_uint32),
-        ("reserved", c_uint32),
+        ("family", c_uint32),
         ("name", CodeString),
         ("qualname", CodeString),
         ("filename", CodeString),
+    )
+
+
+class Life(LittleEndianStructure):
+    """`struct ms_life`: a followed process forked, became another program, or ended."""
+
+    _fields_ = (
+        ("record", c_uint32),
+        ("pid", c_uint32),
+        ("time_ns", c_uint64),
+        ("parent", c_uint32),
+        ("reserved", c_uint32),
     )
 
 
@@ -258,6 +283,8 @@ class ProcessEntry(LittleEndianStructure):
         ("layout", Layout),
         ("code_start", c_uint64),
         ("code_end", c_uint64),
+        ("family", c_uint32),
+        ("flags", c_uint32),
         ("evaluator_start", c_uint64),
         ("evaluator_end", c_uint64),
     )
@@ -284,4 +311,16 @@ class Config(LittleEndianStructure):
         ("task_stack", c_uint32),
         ("user_regs", c_uint32),
         ("task_flags", c_uint32),
+        ("task_tgid", c_uint32),
+        ("task_signal", c_uint32),
+        ("signal_live", c_uint32),
+        ("pid_namespace", c_uint32),
+        ("task_pid", c_uint32),
+        ("signal_pid", c_uint32),
+        ("pid_level", c_uint32),
+        ("pid_numbers", c_uint32),
+        ("upid_bytes", c_uint32),
+        ("upid_namespace", c_uint32),
+        ("namespace_inode", c_uint32),
+        ("reserved", c_uint32),
     )

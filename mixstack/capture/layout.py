@@ -32,6 +32,7 @@ class BlockType(enum.IntEnum):
     CODES = 5
     SYMBOLS = 6
     KERNEL_SYMBOLS = 7
+    SOURCE_CALLS = 11
     SAMPLES = 8
     FOOTER = 9
     JIT_SYMBOLS = 10

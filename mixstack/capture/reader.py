@@ -6,7 +6,6 @@ and said, and nothing here raises but the errors of `mixstack.errors`.
 
 from __future__ import annotations
 
-import gc
 import os
 import stat
 from collections import defaultdict
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from mixstack.capture import records
 from mixstack.capture.blocks import Block, Damage, read_blocks
+from mixstack.capture.jit_records import decode_jit_symbol
 from mixstack.capture.layout import (
     FILE_HEAD_SIZE,
     MAGIC,
@@ -26,6 +26,8 @@ from mixstack.capture.layout import (
     unpack_file_head,
 )
 from mixstack.capture.samples import SampleTable
+from mixstack.collector import paused_collector
+from mixstack.columns import SampleColumns
 from mixstack.errors import (
     DamagedCapture,
     EmptyCapture,
@@ -44,6 +46,8 @@ from mixstack.model import (
     Process,
     Recording,
     Sample,
+    SourceCall,
+    SourceCalls,
     Symbol,
 )
 
@@ -55,8 +59,10 @@ class Capture:
     """What a capture file holds.
 
     mappings: by pid, sorted by time. symbols: by module, sorted by start. jit_symbols: by pid, of
-    each source in the order in which it was said. problem: one sentence on what is missing, None
-    if the file is whole (`complete`). file_size: bytes.
+    each source in the order in which it was said. source_calls: by module and address, outermost
+    first. problem: one sentence on what is missing, None if the file is whole (`complete`).
+    file_size: bytes. families: by pid, under which pids its code objects stand: its own, and
+    those whose memory it was a copy of.
     """
 
     path: str
@@ -68,9 +74,11 @@ class Capture:
     symbols: dict[int, tuple[Symbol, ...]]
     kernel_symbols: tuple[KernelSymbol, ...]
     jit_symbols: dict[int, tuple[JitSymbol, ...]]
+    source_calls: dict[tuple[int, int], tuple[SourceCall, ...]]
     footer: Footer | None
     problem: str | None
     file_size: int
+    families: dict[int, tuple[int, ...]]
     sample_table: SampleTable = field(repr=False)
 
     @property
@@ -87,6 +95,10 @@ class Capture:
         """All samples in order of time; equal stacks are one object."""
         return self.sample_table.in_time_order()
 
+    def columns(self) -> SampleColumns:
+        """The same as columns, for a million of them."""
+        return self.sample_table.columns()
+
 
 def read_capture(path: str) -> Capture:
     """Read the file at `path`.
@@ -98,22 +110,10 @@ def read_capture(path: str) -> Capture:
         size = os.fstat(fd).st_size
         try:
             _check_file_head(path, os.pread(fd, FILE_HEAD_SIZE, 0))
-            with _no_collector():
+            with paused_collector():
                 return _Collected().read(fd, size).capture(path, size)
         except OSError as e:
             raise NoCapture(f"cannot read {path}: {e.strerror}") from e
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Reading makes no cycles; the collector would walk the growing tables over and over."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @contextmanager
@@ -167,6 +167,7 @@ class _Collected:
         self.symbols: list[Symbol] = []
         self.kernel_symbols: list[KernelSymbol] = []
         self.jit_symbols: list[JitSymbol] = []
+        self.source_calls: list[SourceCalls] = []
         self.footers: list[Footer] = []
         self.samples = SampleTable()
         self._lines: dict[int, tuple[Callable[[records.Fields], Any], list[Any]]] = {
@@ -177,7 +178,8 @@ class _Collected:
             BlockType.CODES: (records.decode_code, self.codes),
             BlockType.SYMBOLS: (records.decode_symbol, self.symbols),
             BlockType.KERNEL_SYMBOLS: (records.decode_kernel_symbol, self.kernel_symbols),
-            BlockType.JIT_SYMBOLS: (records.decode_jit_symbol, self.jit_symbols),
+            BlockType.JIT_SYMBOLS: (decode_jit_symbol, self.jit_symbols),
+            BlockType.SOURCE_CALLS: (records.decode_source_calls, self.source_calls),
             BlockType.FOOTER: (records.decode_footer, self.footers),
         }
 
@@ -220,9 +222,11 @@ class _Collected:
                 lambda s: s.pid,
                 lambda s: (s.source.value, s.order),
             ),
+            source_calls={(c.module_id, c.vaddr): c.calls for c in self.source_calls},
             footer=self.footers[-1] if self.footers else None,
             problem=_problem(self.damage, bool(self.footers)),
             file_size=size,
+            families=_families(self.processes),
             sample_table=self.samples,
         )
 
@@ -234,6 +238,16 @@ def _grouped(
     for value in values:
         groups[group(value)].append(value)
     return {key: tuple(sorted(members, key=order)) for key, members in groups.items()}
+
+
+def _families(processes: Iterable[Process]) -> dict[int, tuple[int, ...]]:
+    """A process that execs leaves the family that it was forked in: it has several in turn."""
+    found: dict[int, dict[int, None]] = {}
+    for process in processes:
+        found.setdefault(process.pid, {process.pid: None})
+        if process.family is not None:
+            found[process.pid][process.family] = None
+    return {pid: tuple(families) for pid, families in found.items()}
 
 
 def _problem(damage: Damage, ended: bool) -> str | None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias, TypeVar
 
 from mixstack.capture.layout import Malformed
-from mixstack.jit.model import JitLine, JitSource, JitSymbol
 from mixstack.model import (
     Code,
     CodeKey,
@@ -26,6 +25,8 @@ from mixstack.model import (
     Module,
     Process,
     Recording,
+    SourceCall,
+    SourceCalls,
     Symbol,
 )
 
@@ -170,6 +171,8 @@ def encode_process(value: Process) -> bytes:
             "command": list(value.command),
             "interpreter": interpreter,
             "note": value.note,
+            "family": value.family,
+            "inner_pid": value.inner_pid,
         }
     )
 
@@ -182,6 +185,8 @@ def decode_process(fields: Fields) -> Process:
             _decode_interpreter(fields.record("interpreter")) if fields.has("interpreter") else None
         ),
         note=fields.optional_text("note"),
+        family=fields.optional_integer("family"),
+        inner_pid=fields.optional_integer("inner_pid"),
     )
 
 
@@ -305,39 +310,27 @@ def decode_kernel_symbol(fields: Fields) -> KernelSymbol:
     )
 
 
-def encode_jit_symbol(value: JitSymbol) -> bytes:
+def encode_source_calls(value: SourceCalls) -> bytes:
     return encode_line(
         {
-            "pid": value.pid,
-            "source": value.source.value,
-            "order": value.order,
-            "start": value.start,
-            "end": value.end,
-            "name": value.name,
-            "after_ns": value.after_ns,
-            "by_ns": value.by_ns,
-            "lines": [{"address": at, "line": line, "file": f} for at, line, f in value.lines],
+            "module_id": value.module_id,
+            "vaddr": value.vaddr,
+            "calls": [{"function": f, "file": p, "line": n} for f, p, n in value.calls],
         }
     )
 
 
-def decode_jit_symbol(fields: Fields) -> JitSymbol:
-    try:
-        source = JitSource(fields.text("source"))
-    except ValueError as e:
-        raise Malformed(f"a JIT compiler's symbol: {e}") from e
-    return JitSymbol(
-        pid=fields.integer("pid"),
-        source=source,
-        order=fields.integer("order"),
-        start=fields.integer("start"),
-        end=fields.integer("end"),
-        name=fields.optional_text("name"),
-        after_ns=fields.integer("after_ns"),
-        by_ns=fields.integer("by_ns"),
-        lines=tuple(
-            JitLine(line.integer("address"), line.integer("line"), line.text("file"))
-            for line in fields.record_list("lines")
+def decode_source_calls(fields: Fields) -> SourceCalls:
+    return SourceCalls(
+        module_id=fields.integer("module_id"),
+        vaddr=fields.integer("vaddr"),
+        calls=tuple(
+            SourceCall(
+                call.optional_text("function"),
+                call.optional_text("file"),
+                call.optional_integer("line"),
+            )
+            for call in fields.record_list("calls")
         ),
     )
 
@@ -351,9 +344,12 @@ def encode_footer(value: Footer) -> bytes:
                 "ring_full": value.losses.ring_full,
                 "code_unreadable": value.losses.code_unreadable,
                 "tables_missing": value.losses.tables_missing,
+                "throttled": value.losses.throttled,
+                "process_unknown": value.losses.process_unknown,
             },
             "reason": value.reason,
             "exit_status": value.exit_status,
+            "table_bytes": value.table_bytes,
         }
     )
 
@@ -367,7 +363,10 @@ def decode_footer(fields: Fields) -> Footer:
             ring_full=losses.integer("ring_full"),
             code_unreadable=losses.integer("code_unreadable"),
             tables_missing=losses.integer("tables_missing"),
+            throttled=losses.optional_integer("throttled") or 0,
+            process_unknown=losses.optional_integer("process_unknown") or 0,
         ),
         reason=fields.text("reason"),
         exit_status=fields.optional_integer("exit_status"),
+        table_bytes=fields.integer("table_bytes") if fields.has("table_bytes") else None,
     )

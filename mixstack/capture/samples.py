@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import zip_longest
-from operator import itemgetter
+from itertools import islice, zip_longest
+from operator import itemgetter, le
 
 from mixstack.bpf.wire import ADDRESS_MASK, TAG_SHIFT, EntryKind, Record, SampleFlag
 from mixstack.capture.layout import Malformed
+from mixstack.columns import SampleColumns
 from mixstack.model import (
     ChainEnd,
     CodeKey,
@@ -29,8 +29,8 @@ from mixstack.model import (
 
 HEAD_SIZE = 72
 _ENTRY_SIZE = 16  # struct ms_python, struct ms_native
-# Record, flags, time, pid, tid, cpu, and the counts of kernel, chain and native entries.
-_HEAD = struct.Struct("<IIQIIIHHH")
+# Record, flags, time, pid | tid << 32, cpu, and the counts of kernel, chain and native entries.
+_HEAD = struct.Struct("<IIQQIHHH")
 # The counts again, both ends, marker span, sp, end_pc, comm. From offset 28 to the record's end the
 # bytes are a stack's identity (with some of the flags); what precedes them differs from sample to
 # sample.
@@ -62,7 +62,7 @@ def record_size(block: memoryview, at: int) -> int:
     """The size of the record at `at`. Raises Malformed if no sample record lies there whole."""
     if len(block) - at < HEAD_SIZE:
         raise Malformed("a sample's head is cut off")
-    record, _, _, _, _, _, kernel, chain, native = _HEAD.unpack_from(block, at)
+    record, _, _, _, _, kernel, chain, native = _HEAD.unpack_from(block, at)
     size = HEAD_SIZE + 8 * kernel + _ENTRY_SIZE * (chain + native)
     if record != _SAMPLE or len(block) - at < size:
         raise Malformed("a sample is not one, or its frames are cut off")
@@ -74,12 +74,11 @@ class SampleTable:
 
     def __init__(self) -> None:
         self._times = array("Q")
-        self._pids = array("I")
-        self._tids = array("I")
+        self._threads = array("I")
         self._cpus = array("I")
-        self._named_ids = array("I")
-        self._names: list[str] = []
-        self._named_stacks: list[RawStack] = []
+        self._sights = array("I")
+        self._thread_ids = _ThreadIds()
+        self._seen: list[tuple[str, RawStack]] = []
         self._glance: dict[bytes, int] = {}
         self._ids: dict[tuple[bytes, int], int] = {}
         self._stacks = _Stacks()
@@ -89,14 +88,14 @@ class SampleTable:
 
     def add_block(self, raw: bytes) -> None:
         """Take the records of a block; those before a bad one are kept. Raises Malformed."""
-        glance, unpack = self._glance, _HEAD.unpack_from
-        add_time, add_id = self._times.append, self._named_ids.append
-        add_pid, add_tid, add_cpu = self._pids.append, self._tids.append, self._cpus.append
+        glance, thread_ids, unpack = self._glance, self._thread_ids, _HEAD.unpack_from
+        add_time, add_thread = self._times.append, self._threads.append
+        add_cpu, add_sight = self._cpus.append, self._sights.append
         at, end = 0, len(raw)
         while at < end:
             if end - at < HEAD_SIZE:
                 raise Malformed("a sample's head is cut off")
-            record, flags, time_ns, pid, tid, cpu, kernel, chain, native = unpack(raw, at)
+            record, flags, time_ns, thread, cpu, kernel, chain, native = unpack(raw, at)
             following = at + HEAD_SIZE + 8 * kernel + _ENTRY_SIZE * (chain + native)
             if record != _SAMPLE or following > end:
                 raise Malformed("a sample is not one, or its frames are cut off")
@@ -107,28 +106,35 @@ class SampleTable:
             if found is None:
                 found = self._recognise(key)
             add_time(time_ns)
-            add_pid(pid)
-            add_tid(tid)
+            add_thread(thread_ids[thread])
             add_cpu(cpu)
-            add_id(found)
+            add_sight(found)
             at = following
 
-    def in_time_order(self) -> Iterator[Sample]:
-        """All samples; those of the same nanosecond as they lie in the file."""
-        times = self._times
-        order = array("I", sorted(range(len(times)), key=times.__getitem__))
-        ids = array("I", map(self._named_ids.__getitem__, order))
-        rows = zip(
-            map(times.__getitem__, order),
-            map(self._pids.__getitem__, order),
-            map(self._tids.__getitem__, order),
-            map(self._cpus.__getitem__, order),
-            map(self._names.__getitem__, ids),
-            map(self._named_stacks.__getitem__, ids),
-            strict=True,
+    def columns(self) -> SampleColumns:
+        """All samples in order of time; those of the same nanosecond as they lie in the file."""
+        order = self._time_order()
+        return SampleColumns(
+            _reordered(self._times, order),
+            _reordered(self._threads, order),
+            _reordered(self._sights, order),
+            self._thread_ids.pairs,
+            self._seen,
         )
-        # What `Sample._make` does, without a call of Python for each of a million.
-        return map(partial(tuple.__new__, Sample), rows)
+
+    def in_time_order(self) -> Iterator[Sample]:
+        """The same, one by one."""
+        times_ns, threads, sights, thread_ids, seen = self.columns()
+        cpus = _reordered(self._cpus, self._time_order())
+        for time_ns, thread, cpu, sight in zip(times_ns, threads, cpus, sights, strict=True):
+            yield Sample(time_ns, *thread_ids[thread], cpu, *seen[sight])
+
+    def _time_order(self) -> array[int] | None:
+        """The indices of the samples in order of time; None where they lie in it already."""
+        times = self._times
+        if all(map(le, times, islice(times, 1, None))):
+            return None
+        return array("I", sorted(range(len(times)), key=times.__getitem__))
 
     def _recognise(self, key: bytes) -> int:
         """The index of name and stack of a record that was not recognised at a glance."""
@@ -137,12 +143,30 @@ class SampleTable:
         comm = key[_COMM_AT:_ARRAYS_AT]
         stack = self._stacks.get(key)
         # The stack's identity will do: it is alive as long as this table is.
-        found = self._ids.setdefault((comm, id(stack)), len(self._names))
-        if found == len(self._names):
-            self._names.append(comm.partition(b"\0")[0].decode("utf-8", "surrogateescape"))
-            self._named_stacks.append(stack)
+        found = self._ids.setdefault((comm, id(stack)), len(self._seen))
+        if found == len(self._seen):
+            name = comm.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            self._seen.append((name, stack))
         self._glance[key] = found
         return found
+
+
+class _ThreadIds(dict[int, int]):
+    """Threads by pid | tid << 32, numbered as they come; `pairs` are their (pid, tid)."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[int, int]] = []
+
+    def __missing__(self, thread: int) -> int:
+        number = self[thread] = len(self.pairs)
+        self.pairs.append((thread & 0xFFFFFFFF, thread >> 32))
+        return number
+
+
+def _reordered(column: array[int], order: array[int] | None) -> array[int]:
+    if order is None:
+        return column
+    return array(column.typecode, map(column.__getitem__, order))
 
 
 class _Stacks:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import zlib
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -13,6 +12,7 @@ from typing import TypeVar
 import zstandard
 
 from mixstack.capture import records
+from mixstack.capture.jit_records import encode_jit_symbol
 from mixstack.capture.layout import (
     BlockHead,
     BlockType,
@@ -20,8 +20,9 @@ from mixstack.capture.layout import (
     pack_block_head,
     pack_file_head,
 )
+from mixstack.capture.place import Place
 from mixstack.capture.samples import record_size
-from mixstack.errors import OutputError
+from mixstack.errors import OutputError, ReaderGone
 from mixstack.jit.model import JitSymbol
 from mixstack.model import (
     Code,
@@ -31,6 +32,7 @@ from mixstack.model import (
     Module,
     Process,
     Recording,
+    SourceCalls,
     Symbol,
 )
 
@@ -49,19 +51,15 @@ class CaptureWriter:
     """
 
     def __init__(self, path: str, recording: Recording) -> None:
-        """Create `path` (mode 0600); a file of ours that has this name becomes `path + ".old"`.
-
-        Raises OutputError if `path` is a folder, a link, someone else's, or cannot be created.
-        """
-        self._path = path
+        """Create `path`, or write to standard output for "-": see Place. Raises OutputError."""
         self._buffers = {kind: bytearray() for kind in BlockType}
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
         self._sequence = 0
         self._size = 0
         self._has_samples = False
         self._failure: OutputError | None = None
-        self._replaced = _set_aside(path)
-        self._fd = _create(path, self._replaced)
+        self._open = True
+        self._place = Place(path)
         try:
             head = pack_file_head()
             self._append(
@@ -119,7 +117,10 @@ class CaptureWriter:
         self._add(BlockType.KERNEL_SYMBOLS, symbols, records.encode_kernel_symbol)
 
     def add_jit_symbols(self, symbols: Iterable[JitSymbol]) -> None:
-        self._add(BlockType.JIT_SYMBOLS, symbols, records.encode_jit_symbol)
+        self._add(BlockType.JIT_SYMBOLS, symbols, encode_jit_symbol)
+
+    def add_source_calls(self, calls: Iterable[SourceCalls]) -> None:
+        self._add(BlockType.SOURCE_CALLS, calls, records.encode_source_calls)
 
     def flush(self) -> None:
         """Write everything that is buffered, as whole blocks, samples last."""
@@ -130,28 +131,25 @@ class CaptureWriter:
         """Flush, write the footer and close the file: the end of a complete recording."""
         self.flush()
         self._append(self._block(BlockType.FOOTER, records.encode_footer(footer)))
-        fd, self._fd = self._fd, -1
+        self._open = False
         try:
-            os.close(fd)
+            self._place.close()
         except OSError as e:
-            raise OutputError(f"cannot finish {self._path}: {e.strerror}") from e
+            raise OutputError(f"cannot finish {self._place}: {e.strerror}") from e
 
     def abandon(self) -> None:
         """Close the file without a footer; what was written stays. May be called at any time.
 
         A file without a single sample is removed, and the one that it replaced gets its name back.
         """
-        if self._fd < 0:
+        if not self._open:
             return
-        fd, self._fd = self._fd, -1
-        ours = os.fstat(fd)
-        # Whoever abandons has an error to report already; a second one would hide it.
-        with contextlib.suppress(OSError):
-            os.close(fd)
-            if not self._has_samples and os.path.samestat(ours, os.lstat(self._path)):
-                os.unlink(self._path)
-                if self._replaced:
-                    os.rename(_old(self._path), self._path)
+        self._open = False
+        if not self._has_samples:
+            self._place.withdraw()
+            return
+        with contextlib.suppress(OSError):  # whoever abandons has an error to report already
+            self._place.close()
 
     def _add(self, kind: BlockType, values: Iterable[_T], encode: Callable[[_T], bytes]) -> None:
         buffer = self._buffers[kind]
@@ -179,77 +177,27 @@ class CaptureWriter:
         rest = memoryview(block)
         try:
             while rest:
-                rest = rest[os.write(self._fd, rest) :]
+                rest = rest[os.write(self._place.fd, rest) :]
         except OSError as e:
             # Where even this fails, a reader finds the cut block by its length.
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._size)
+                self._place.truncate(self._size)
             self._failure = self._explain(e)
             raise self._failure from e
         self._size += len(block)
 
     def _explain(self, error: OSError) -> OutputError:
+        if error.errno == errno.EPIPE:
+            return ReaderGone(f"the reader of the recording went away after {self._size} bytes")
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what = f"no space left for {self._path}"
+            what = f"no space left for {self._place}"
         elif error.errno == errno.EFBIG:
-            what = f"{self._path} may not grow any further (a limit on the size of files)"
+            what = f"{self._place} may not grow any further (a limit on the size of files)"
         else:
-            what = f"cannot write {self._path}: {error.strerror}"
+            what = f"cannot write {self._place}: {error.strerror}"
         if self._has_samples:
             return OutputError(
                 f"{what}; the first {self._size} bytes were kept, up to the last half second",
-                f"what was recorded so far is there: mixstack merge {self._path}",
+                f"what was recorded so far is there: mixstack merge {self._place}",
             )
         return OutputError(f"{what}; nothing was recorded")
-
-
-def _old(path: str) -> str:
-    return path + ".old"
-
-
-def _set_aside(path: str) -> bool:
-    """Rename an earlier capture to its `.old` name, as perf does; whether there was one."""
-    try:
-        if not _is_our_file(path):
-            return False
-        _is_our_file(_old(path))
-        os.rename(path, _old(path))
-    except (OSError, ValueError) as e:
-        raise OutputError(f"cannot write {path}: {_reason(e)}") from e
-    return True
-
-
-def _is_our_file(path: str) -> bool:
-    """Whether there is a file; raises OutputError if it is not a regular file of this user's."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    if stat.S_ISDIR(found.st_mode):
-        raise OutputError(f"{path} is a folder")
-    if stat.S_ISLNK(found.st_mode):
-        raise OutputError(f"{path} is a symbolic link, which mixstack does not follow")
-    if not stat.S_ISREG(found.st_mode):
-        raise OutputError(f"{path} is not a regular file")
-    if found.st_uid != os.geteuid():
-        raise OutputError(
-            f"{path} belongs to another user",
-            "remove it, or choose another place with: -o FILE",
-        )
-    return True
-
-
-def _create(path: str, replaced: bool) -> int:
-    try:
-        # O_EXCL: whoever puts a file or a link there in this moment is refused.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(path, flags, 0o600)
-    except (OSError, ValueError) as e:
-        if replaced:
-            with contextlib.suppress(OSError):
-                os.rename(_old(path), path)
-        raise OutputError(f"cannot write {path}: {_reason(e)}") from e
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return getattr(error, "strerror", None) or str(error)

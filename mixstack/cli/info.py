@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
-    from mixstack.cli.summary import ProcessSummary, Summary
+    from mixstack.cli.summary import ProcessSummary, StopSummary, Summary
     from mixstack.model import Quality
 
 EPILOG = """\b
@@ -26,8 +26,8 @@ Examples:
 def info(capture: str, as_json: bool) -> int:
     """Say what is in CAPTURE (default: out.data) and how far it can be trusted.
 
-    Command line, machine, interpreter, duration, threads, modules with build-id, fit shares and
-    losses.
+    Command line, machine, interpreter, duration, threads, modules with build-id, fit shares,
+    losses, and the files in which native stacks could not be followed.
     """
     from mixstack.cli.load import load_capture, load_profile
     from mixstack.cli.output import STDOUT, open_output
@@ -84,7 +84,8 @@ def to_lines(summary: Summary, quality: Quality) -> list[str]:
         ("lost", lost_text(quality)),
         ("truncated", truncated_text(quality)),
         ("unresolved", unresolved_text(quality)),
-        ("no table", f"{format_count(summary.lost.tables_missing)} modules without unwind table"),
+        ("new process", f"{format_count(summary.lost.process_unknown)} samples of only the leaf"),
+        ("tables", _tables_text(summary)),
     ]
     lines = [f"{label:<12}{text}" for label, text in fields]
     lines += _section("processes", [_process_line(process) for process in summary.processes])
@@ -97,6 +98,8 @@ def to_lines(summary: Summary, quality: Quality) -> list[str]:
             for number, thread in threads
         ],
     )
+    if summary.stops:
+        lines += _section("unwinding stopped", [_stop_line(stop) for stop in summary.stops])
     build_ids = max((len(module.build_id or "") for module in summary.modules), default=0)
     return lines + _section(
         "modules",
@@ -109,6 +112,33 @@ def to_lines(summary: Summary, quality: Quality) -> list[str]:
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
     return ["", f"{title} ({len(lines)})", *(f"  {line}" for line in lines)]
+
+
+# Why a native walk died, by `StopSummary.reason`.
+_REASONS: Final = {
+    None: "no rule; went on further out, frames may be missing",
+    "no_mapping": "no code is known there",
+    "no_table": "the file has no unwind table",
+    "no_rule": "the unwind table has no rule there",
+    "read_fault": "the stack could not be read",
+    "no_progress": "the rule leads nowhere",
+}
+
+
+def _tables_text(summary: Summary) -> str:
+    from mixstack.cli.terminal import format_count, format_size
+
+    missing = f"{format_count(summary.lost.tables_missing)} modules without unwind table"
+    if summary.table_bytes is None:
+        return missing
+    return f"{format_size(summary.table_bytes)} of kernel memory, {missing}"
+
+
+def _stop_line(stop: StopSummary) -> str:
+    from mixstack.cli.terminal import escape, format_count
+
+    why = _REASONS.get(stop.reason, stop.reason)
+    return f"{format_count(stop.samples):>11}  {escape(stop.module)}: {why}"
 
 
 def _process_line(process: ProcessSummary) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 import mixstack
+from mixstack.cli.doctor import doctor
 from mixstack.cli.info import info
 from mixstack.cli.merge import merge
 from mixstack.cli.record import record
@@ -27,6 +28,7 @@ Examples:
   mixstack record -- python app.py   start a program and record it
   mixstack merge out.data            write out.speedscope.json
   mixstack info out.data             say what is in a recording
+  mixstack doctor                    say whether recording works here
 
 \b
 Exit codes:
@@ -53,6 +55,7 @@ def cli() -> None:
 cli.add_command(record)
 cli.add_command(merge)
 cli.add_command(info)
+cli.add_command(doctor)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   mixstack merge out.data                       write out.speedscope.json
+  mixstack merge --pid 1234 out.data            only what that process did
   mixstack merge -f collapsed -o - out.data | flamegraph.pl > out.svg
 """
 
@@ -43,11 +44,49 @@ _CAPTURE_EXTENSION: Final = ".data"
     help="The format of the profile.",
 )
 @click.option(
+    "--pid", "pids", type=int, multiple=True, metavar="PID", help="Only this process (repeatable)."
+)
+@click.option(
+    "--thread",
+    "tids",
+    type=int,
+    multiple=True,
+    metavar="TID",
+    help="Only this thread (repeatable).",
+)
+@click.option(
+    "--comm",
+    "comms",
+    multiple=True,
+    metavar="NAME",
+    help="Only threads while they have this name (repeatable).",
+)
+@click.option(
     "--show-interpreter",
     is_flag=True,
     help="Show the interpreter's own C frames (_PyEval_EvalFrameDefault and the like) as well.",
 )
-def merge(capture: str, output: str | None, format_: str, show_interpreter: bool) -> int:
+@click.option(
+    "--short-names",
+    is_flag=True,
+    help="Leave out the arguments of templates: std::vector<...>::push_back.",
+)
+@click.option(
+    "--resymbolize",
+    is_flag=True,
+    help="Look up native names and lines again, in this machine's files of the same build-id.",
+)
+def merge(
+    capture: str,
+    output: str | None,
+    format_: str,
+    pids: tuple[int, ...],
+    tids: tuple[int, ...],
+    comms: tuple[str, ...],
+    show_interpreter: bool,
+    short_names: bool,
+    resymbolize: bool,
+) -> int:
     """Merge CAPTURE (default: out.data) into one profile per thread and one of all threads.
 
     Needs no privileges and not the machine that recorded. Without -o the profile stands beside
@@ -57,23 +96,45 @@ def merge(capture: str, output: str | None, format_: str, show_interpreter: bool
     from mixstack.cli.output import STDOUT, open_output
     from mixstack.cli.quality import quality_line
     from mixstack.cli.terminal import StatusLine, escape, format_count, format_share, format_size
+    from mixstack.merge.profile import Wanted
 
     output = default_output(capture, format_) if output is None else output
     if output != STDOUT and _same_file(capture, output):
         raise UsageProblem(f"{output} is the recording itself", "choose another place: -o FILE")
 
-    loaded = load_capture(capture)
+    wanted = Wanted(frozenset(pids), frozenset(tids), frozenset(comms))
+    status = StatusLine(sys.stderr)
+    problems: list[str] = []
+    try:
+        loaded = load_capture(
+            capture,
+            resymbolize=resymbolize,
+            progress=lambda done, total: status.update(
+                f"reading line tables: {format_share(done, total)}"
+            ),
+            warn=problems.append,
+        )
+    finally:
+        status.clear()
+    for problem in problems:
+        _say(f"mixstack: {escape(problem)}")
     if not loaded.complete:
         _say(f"mixstack: {escape(cut_off_text(capture, loaded))}; what is there is merged")
-    status = StatusLine(sys.stderr)
     try:
         profile = load_profile(
             loaded,
             show_interpreter=show_interpreter,
+            short_names=short_names,
+            wanted=wanted,
             progress=lambda done: status.update(
                 f"merging: {format_share(done, loaded.sample_count)}"
             ),
         )
+        if any(wanted) and not profile.threads:
+            raise UsageProblem(
+                f"no sample of {capture} is of such a process and thread",
+                f"see which there are: mixstack info {shlex.quote(capture)}",
+            )
         status.update("writing")
         with open_output(output) as stream:
             _writer(format_)(profile, stream)
@@ -88,6 +149,8 @@ def merge(capture: str, output: str | None, format_: str, show_interpreter: bool
             f"{threads} thread{'' if threads == 1 else 's'}"
         )
     _say(quality_line(profile.quality))
+    if profile.thinned_ns and format_ == "speedscope":
+        _say(thinned_text(profile.thinned_ns))
     if output != STDOUT:
         _say(HOW_TO_OPEN[format_].format(file=escape(shlex.quote(output))))
     return 0
@@ -104,6 +167,15 @@ def default_output(capture: str, format_: str) -> str:
 def cut_off_text(path: str, capture: Capture) -> str:
     """That, and if known why, a capture has no proper end."""
     return f"{path} is cut off" + (f" ({capture.problem})" if capture.problem else "")
+
+
+def thinned_text(window_ns: int) -> str:
+    """What of a long recording a speedscope file does not show."""
+    window = f"{window_ns / 1e9:.3g} s"
+    return (
+        f"too long for a browser: equal stacks within {window} became one, so their order in time "
+        "is lost; all durations are exact (without times: -f collapsed)"
+    )
 
 
 def _writer(format_: str) -> Callable[[Profile, TextIO], None]:

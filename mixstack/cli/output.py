@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
 from mixstack.errors import OutputError
+from mixstack.privileges.user import User, acting_as, invoking_user, writer_of
 
 STDOUT: Final = "-"
 _DEVICE_FOLDERS: Final = ("/dev", "/dev/fd", "/proc/self/fd")
@@ -34,7 +35,8 @@ def open_output(path: str) -> Iterator[TextIO]:
             with open(path, "w", encoding=_ENCODING, errors=_ERRORS) as stream:
                 yield stream
         else:
-            with _replaced_file(path) as stream:
+            writer = writer_of(path, invoking_user(os.environ))
+            with _replaced_file(path, writer) as stream:
                 yield stream
     except BrokenPipeError:
         raise
@@ -69,7 +71,11 @@ def _is_device(path: str) -> bool:
 
 
 @contextmanager
-def _replaced_file(path: str) -> Iterator[TextIO]:
+def _replaced_file(path: str, writer: User | None) -> Iterator[TextIO]:
+    """Under sudo the kernel checks what is done with names as it would for the user, `writer`.
+
+    What is written comes as root: modules that are first imported then may be root's alone.
+    """
     if os.path.isdir(path) or path.endswith(os.sep):
         raise OutputError(f"cannot write {path}: it is a folder", "name a file with: -o FILE")
     if os.path.islink(path):
@@ -80,12 +86,15 @@ def _replaced_file(path: str) -> Iterator[TextIO]:
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name[:64]}.{secrets.token_hex(6)}.tmp")
     # not `tempfile`: its mode 600 would stay, and the browser may run as someone else
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with acting_as(writer):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o666)
     try:
         with open(descriptor, "w", encoding=_ENCODING, errors=_ERRORS) as stream:
             yield stream
-        os.replace(temporary, path)
+        with acting_as(writer):
+            os.replace(temporary, path)
     except BaseException:
-        with suppress(FileNotFoundError):
+        with acting_as(writer), suppress(FileNotFoundError):
             os.unlink(temporary)
         raise

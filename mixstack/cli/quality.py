@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mixstack.cli.terminal import format_count, format_share
-from mixstack.model import Fit, Quality
+from mixstack.model import Fit, Losses, Quality
 
 
 def fit_text(quality: Quality) -> str:
@@ -33,7 +33,16 @@ def unresolved_text(quality: Quality) -> str:
 def lost_text(quality: Quality) -> str:
     """Samples that were never recorded, with their share of all that should have been."""
     lost = quality.losses.ring_full
-    return f"{format_count(lost)} samples ({format_share(lost, quality.samples + lost)})"
+    share = format_share(lost, quality.samples + lost)
+    return f"{format_count(lost)} samples ({share}){throttled_text(quality.losses)}"
+
+
+def throttled_text(losses: Losses) -> str:
+    """What else was not sampled, and nobody can count: ", throttled 3 times", or nothing."""
+    if not losses.throttled:
+        return ""
+    times = f"{format_count(losses.throttled)} time{'' if losses.throttled == 1 else 's'}"
+    return f", throttled {times} by the kernel"
 
 
 def quality_line(quality: Quality) -> str:
@@ -41,6 +50,7 @@ def quality_line(quality: Quality) -> str:
     truncated = quality.native_truncated + quality.python_truncated
     unresolved = quality.unresolved_frames + quality.unnamed_codes
     return (
-        f"fit: {fit_text(quality)}; lost {format_count(quality.losses.ring_full)}, "
+        f"fit: {fit_text(quality)}; lost {format_count(quality.losses.ring_full)}"
+        f"{throttled_text(quality.losses)}, "
         f"truncated {format_count(truncated)}, unresolved frames {format_count(unresolved)}"
     )

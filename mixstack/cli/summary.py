@@ -47,6 +47,17 @@ class LossSummary:
     samples: int
     code_unreadable: int
     tables_missing: int
+    throttled: int
+    process_unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopSummary:
+    """Where native walks died, and in how many samples; `reason` None: they went on further out."""
+
+    module: str
+    reason: str | None
+    samples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class Summary:
 
     started: ISO 8601, UTC. duration_s: to the recorder's end, or to the last sample of a capture
     that was cut off. fit: samples by `Fit`, each of them present. truncated_*: stacks.
+    stops: the most frequent first.
     """
 
     file: str
@@ -83,6 +95,8 @@ class Summary:
     truncated_python: int
     unresolved_frames: int
     unnamed_codes: int
+    stops: tuple[StopSummary, ...]
+    table_bytes: int | None
 
 
 def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> Summary:
@@ -128,12 +142,28 @@ def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> 
             )
         ),
         fit={fit.value: quality.fits.get(fit, 0) for fit in Fit},
-        lost=LossSummary(losses.ring_full, losses.code_unreadable, losses.tables_missing),
+        lost=LossSummary(
+            losses.ring_full,
+            losses.code_unreadable,
+            losses.tables_missing,
+            losses.throttled,
+            losses.process_unknown,
+        ),
         truncated_native=quality.native_truncated,
         truncated_python=quality.python_truncated,
         unresolved_frames=quality.unresolved_frames,
         unnamed_codes=quality.unnamed_codes,
+        stops=_stops(quality),
+        table_bytes=None if footer is None else footer.table_bytes,
     )
+
+
+def _stops(quality: Quality) -> tuple[StopSummary, ...]:
+    stops = [
+        StopSummary(module, None if reason is None else reason.name.lower(), samples)
+        for (module, reason), samples in quality.stops.items()
+    ]
+    return tuple(sorted(stops, key=lambda s: (-s.samples, s.module, s.reason or "")))
 
 
 def _processes(capture: Capture) -> tuple[ProcessSummary, ...]:

@@ -44,10 +44,10 @@ def _frame_text(frame: Frame) -> str:
     name = _clean(frame.name)
     if frame.kind is FrameKind.KERNEL:
         return f"{name}_[k]"  # the suffix by which flame graph tools know the kernel
-    if frame.kind is FrameKind.PYTHON and frame.file is not None:
+    if frame.file is not None and (frame.kind is FrameKind.PYTHON or frame.line is not None):
         place = _clean(os.path.basename(frame.file))
-        return f"{name} ({place})" if frame.line is None else f"{name} ({place}:{frame.line})"
-    return name
+        name = f"{name} ({place})" if frame.line is None else f"{name} ({place}:{frame.line})"
+    return f"{name}_[i]" if frame.inlined else name  # as flame graph tools know inlined calls
 
 
 def _clean(text: str) -> str:

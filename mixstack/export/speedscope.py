@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, compress, islice
+from heapq import merge
+from itertools import accumulate, compress, islice, repeat
 from typing import Final, NamedTuple, TextIO
 
 from mixstack.model import Frame, FrameKind, Profile, ThreadProfile
@@ -29,8 +31,8 @@ def write_speedscope(profile: Profile, stream: TextIO) -> None:
     """Write `profile` as one JSON object, in ASCII; the same profile gives the same bytes.
 
     One profile per thread, sorted by (pid, tid), behind one of all threads: their busy stacks in
-    order of time. An empty stack in a thread's profile is time off the CPU. Raises what
-    `stream.write` raises.
+    order of time. An empty stack in a thread's profile is time off the CPU. The name says if time
+    lines were thinned. Raises what `stream.write` raises.
     """
     # by identity: stacks share their frames, and hashing one costs more than all else here
     frame_by_id = {id(frame): frame for stack in profile.stacks for frame in stack}
@@ -48,8 +50,15 @@ def write_speedscope(profile: Profile, stream: TextIO) -> None:
         if number:
             stream.write(",\n")
         _write_timeline(timeline, samples, stream)
-    stream.write(f'\n],"name":{_json(profile.title)},"activeProfileIndex":0,')
+    stream.write(f'\n],"name":{_json(_title(profile))},"activeProfileIndex":0,')
     stream.write(f'"exporter":{_json(profile.exporter)}}}\n')
+
+
+def _title(profile: Profile) -> str:
+    if profile.thinned_ns == 0:
+        return profile.title
+    window = f"{profile.thinned_ns / 1e9:.3g} s"
+    return f"{profile.title} [too long to show in full: no order within {window}]"
 
 
 def _timelines(threads: Sequence[ThreadProfile]) -> Iterator[_Timeline]:
@@ -69,17 +78,22 @@ def _timelines(threads: Sequence[ThreadProfile]) -> Iterator[_Timeline]:
 
 def _all_threads(threads: Sequence[ThreadProfile]) -> _Timeline:
     """The busy stacks of all threads in order of the moment at which they began."""
-    ids: list[int] = []
-    durations: list[int] = []
-    starts: list[int] = []
-    for thread in threads:
-        busy = thread.stack_ids  # as selectors: time off the CPU is stack 0, and so is left out
-        begins = accumulate(thread.durations_ns, initial=thread.start_ns)
-        starts.extend(compress(begins, busy))
-        ids.extend(compress(busy, busy))
-        durations.extend(compress(thread.durations_ns, busy))
-    order = sorted(range(len(starts)), key=starts.__getitem__)  # stable: ties go by (pid, tid)
-    return _Timeline(ALL_THREADS, 0, [ids[i] for i in order], [durations[i] for i in order])
+    ids, durations = array("I"), array("Q")
+    # Of turns that began at one moment, those of the thread that sorts first come first.
+    for _, _, stack_id, duration_ns in merge(
+        *(_busy_turns(number, thread) for number, thread in enumerate(threads))
+    ):
+        ids.append(stack_id)
+        durations.append(duration_ns)
+    return _Timeline(ALL_THREADS, 0, ids, durations)
+
+
+def _busy_turns(number: int, thread: ThreadProfile) -> Iterator[tuple[int, int, int, int]]:
+    """Begin, the thread's number, stack id and duration; time off the CPU is left out."""
+    busy = thread.stack_ids  # as selectors: time off the CPU is stack 0
+    begins = accumulate(thread.durations_ns, initial=thread.start_ns)
+    turns = zip(begins, repeat(number), busy, thread.durations_ns)
+    return compress(turns, busy)
 
 
 def _write_timeline(timeline: _Timeline, samples: Sequence[str], stream: TextIO) -> None:
@@ -113,7 +127,8 @@ def _key(frame: Frame) -> _FrameKey:
     file = frame.file
     if file is None and frame.kind is FrameKind.KERNEL:
         file = "[kernel]"  # the application colours by file, so the kernel gets a hue of its own
-    return frame.name, file or "", -1 if frame.line is None else frame.line
+    name = f"{frame.name} (inlined)" if frame.inlined else frame.name
+    return name, file or "", -1 if frame.line is None else frame.line
 
 
 def _sample(stack: tuple[Frame, ...], number_by_id: Mapping[int, str]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from posixpath import basename
 from typing import Final, Protocol
 
 from mixstack.merge.splice import splice
-from mixstack.model import Fit, Frame, Item, MergedStack, NativeFrame, NativeItem, RawStack
+from mixstack.model import Fit, Frame, Item, MergedStack, NativeFrame, NativeItem, RawStack, Step
 
 _EVALUATOR_NAME: Final = "_PyEval_EvalFrameDefault"
 # The extension of greenlet, since 1.0 and before.
@@ -24,6 +23,10 @@ class Namer(Protocol):
         """The name of `item` in process `pid` at `time_ns` (CLOCK_MONOTONIC)."""
         ...
 
+    def frames(self, pid: int, time_ns: int, item: Item) -> tuple[Frame, ...]:
+        """What is shown of `item`, outermost first: at its line, with what was inlined there."""
+        ...
+
     def generation(self, pid: int, time_ns: int) -> int:
         """Equal at two moments of a process if every item has the same name at both."""
         ...
@@ -38,6 +41,8 @@ class Evaluators:
     def __init__(self, namer: Namer) -> None:
         self._namer = namer
         self._known: dict[int, set[Function]] = {}  # by process, what has held a marker
+        # By process and what its addresses mean: where that was, so that each place is named once.
+        self._places: dict[tuple[int, int], set[tuple[int | None, Step]]] = {}
 
     def splice(self, pid: int, time_ns: int, stack: RawStack) -> MergedStack:
         """Join the stacks of one moment of a process."""
@@ -59,9 +64,17 @@ class Evaluators:
         merged = splice(stack, is_evaluator, switches_stacks)
         # With a known distance from marker to CFA, one frame is proof; else a whole stack is.
         if merged.fit is Fit.EXACT or (not known and stack.marker_span is not None):
-            found = (_function(named(frame)) for frame in _holders(merged, stack))
-            # [anon] and [unknown] are the names of all that has none.
-            known.update(function for function in found if not function[1].startswith("["))
+            meaning = pid, self._namer.generation(pid, time_ns)
+            places = self._places.setdefault(meaning, set())
+            for frame in _holders(merged, stack):
+                place = frame.pc, frame.step
+                if place in places:
+                    continue
+                places.add(place)
+                function = _function(named(frame))
+                # [anon] and [unknown] are the names of all that has none.
+                if not function[1].startswith("["):
+                    known.add(function)
         return merged
 
 
@@ -69,11 +82,13 @@ def _function(frame: Frame) -> Function:
     return frame.file, frame.name
 
 
-def _holders(merged: MergedStack, stack: RawStack) -> Iterator[NativeFrame]:
+def _holders(merged: MergedStack, stack: RawStack) -> list[NativeFrame]:
     """The native frames that hold a marker."""
     markers = {segment.marker for segment in stack.segments}
-    for item in merged.items:
-        if isinstance(item, NativeItem) and item.evaluator and item.frame.pc is not None:
-            span = stack.marker_span
-            if span is None or item.frame.cfa - span in markers:
-                yield item.frame
+    span = stack.marker_span
+    evaluators = [item.frame for item in merged.items if type(item) is NativeItem and item[1]]
+    return [
+        frame
+        for frame in evaluators
+        if frame.pc is not None and (span is None or frame.cfa - span in markers)
+    ]

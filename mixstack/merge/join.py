@@ -1,104 +1,103 @@
-"""Samples to named stacks; each different stack is joined and named once."""
+"""Stacks to named stacks; each different one is joined and named once."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 from mixstack.merge.evaluators import Evaluators, Namer
-from mixstack.merge.hide import visible
-from mixstack.merge.quality import Grade, Tally, grade
-from mixstack.model import Frame, Item, NativeItem, PythonItem, RawStack, Sample
-
-# How many different stacks are kept for reuse; the capture's reader keeps as many alive itself.
-_CACHE_MAX = 1 << 16
-
-
-class _Joined:
-    """One different stack: its number among the profile's stacks, its grade, and how often it came.
-
-    It keeps `raw` alive, whose identity is the key that it is found by.
-    """
-
-    __slots__ = ("grade", "raw", "samples", "stack_id")
-
-    def __init__(self, raw: RawStack, stack_id: int, grade: Grade) -> None:
-        self.raw = raw
-        self.stack_id = stack_id
-        self.grade = grade
-        self.samples = 0
+from mixstack.merge.numbers import FrameNumbers, NamedItems
+from mixstack.merge.quality import Grade, Tally, find_stop
+from mixstack.model import Frame, NativeFrame, NativeItem, RawStack
 
 
 class Joiner:
-    """Joins and names samples, and numbers the different stacks that come out; 0 is the empty."""
+    """Joins and names stacks, and numbers the different ones that come out; 0 is the empty.
 
-    def __init__(self, namer: Namer, *, show_interpreter: bool) -> None:
+    seen: thread name and stack by sight, as in `SampleColumns`. A *join* is the number of a stack
+    of one process while its addresses mean one thing; several may come out as one stack.
+    """
+
+    def __init__(
+        self, namer: Namer, seen: Sequence[tuple[str, RawStack]], *, show_interpreter: bool
+    ) -> None:
         self._namer = namer
-        self._show_interpreter = show_interpreter
-        self._tally = Tally()
-        self._joined: dict[tuple[int, int, int], _Joined] = {}
-        self._names = _Names(namer)
+        self._seen = seen
+        self._numbers = FrameNumbers(show_interpreter=show_interpreter)
         self._evaluators = Evaluators(namer)
-        self._ids: dict[tuple[Frame, ...], int] = {(): 0}
+        self._joins: dict[tuple[int, int], _JoinsBySight] = {}
+        self._stack_ids: dict[tuple[int, ...], int] = {(): 0}
+        self._stack_id_of: list[int] = []  # by join
+        self._grade_of: list[Grade] = []
+        self._grades: dict[Grade, Grade] = {}
+        self._samples: Counter[int] = Counter()  # by join
 
     @property
     def stacks(self) -> tuple[tuple[Frame, ...], ...]:
         """The different stacks, visible frames only, by their ids."""
-        return tuple(self._ids)
+        return tuple(map(self._numbers.frames, self._stack_ids))
 
-    def stack_id(self, sample: Sample) -> int:
-        """Join `sample`, count it, and say which stack it is."""
-        time_ns, pid, _, _, _, stack = sample
-        generation = self._namer.generation(pid, time_ns)
-        key = (id(stack), pid, generation)
-        joined = self._joined.get(key)
-        if joined is None:
-            if len(self._joined) >= _CACHE_MAX:
-                self._settle()
-            joined = self._joined[key] = self._join(sample, generation)
-        joined.samples += 1
-        return joined.stack_id
+    def joins_by_sight(self, pid: int, time_ns: int) -> Mapping[int, int]:
+        """The joins of a process at that time (CLOCK_MONOTONIC); made as they are asked for."""
+        meaning = pid, self._namer.generation(pid, time_ns)
+        found = self._joins.get(meaning)
+        if found is None:
+            items = NamedItems(self._namer, self._numbers, pid, time_ns)
+            found = self._joins[meaning] = _JoinsBySight(self, items, pid, time_ns)
+        return found
+
+    def stack_ids(self, joins: Sequence[int]) -> list[int]:
+        """Count a sample of each, and say which stacks they are."""
+        self._samples.update(joins)
+        return list(map(self._stack_id_of.__getitem__, joins))
 
     def tally(self) -> Tally:
         """The count of all samples so far."""
-        self._settle()
-        return self._tally
+        tally = Tally()
+        for join, samples in self._samples.items():
+            tally.add(self._grade_of[join], samples)
+        return tally
 
-    def _settle(self) -> None:
-        for joined in self._joined.values():
-            self._tally.add(joined.grade, joined.samples)
-        self._joined.clear()
-        self._names = _Names(self._namer)
+    def stack_of(self, sight: int) -> RawStack:
+        """What was seen."""
+        return self._seen[sight][1]
 
-    def _join(self, sample: Sample, generation: int) -> _Joined:
-        pid, time_ns, stack = sample.pid, sample.time_ns, sample.stack
+    def join(self, stack: RawStack, items: NamedItems, pid: int, time_ns: int) -> int:
+        """Join, name, grade and number a stack."""
         merged = self._evaluators.splice(pid, time_ns, stack)
-        frames = self._names.of(pid, time_ns, generation, merged.items)
-        shown = visible(frames, self._show_interpreter)
-        stack_id = self._ids.setdefault(shown, len(self._ids))
-        return _Joined(stack, stack_id, grade(merged, frames))
+        named = items.of(merged.items)
+        shown = self._numbers.visible(named)
+
+        def name(frame: NativeFrame) -> Frame:
+            return self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False))
+
+        grade = Grade(
+            merged.fit,
+            merged.native_truncated,
+            merged.python_truncated,
+            self._numbers.nameless(named),
+            find_stop(stack, name),
+        )
+        self._stack_id_of.append(self._stack_ids.setdefault(shown, len(self._stack_ids)))
+        self._grade_of.append(self._grades.setdefault(grade, grade))
+        return len(self._grade_of) - 1
 
 
-class _Names:
-    """Asks the namer once per frame object: hashing whole frames costs more than the join."""
+class _JoinsBySight(dict[int, int]):
+    """Of one process while its addresses mean one thing; a thread's name makes no difference."""
 
-    def __init__(self, namer: Namer) -> None:
-        self._namer = namer
-        # The item is kept beside its name, so that its frame's identity is not given to another.
-        self._known: dict[tuple[int, int], dict[int | Item, tuple[Item, Frame]]] = {}
+    def __init__(self, joiner: Joiner, items: NamedItems, pid: int, time_ns: int) -> None:
+        self._joiner = joiner
+        self._items = items
+        self._pid = pid
+        self._time_ns = time_ns
+        self._by_stack: dict[int, int] = {}  # by identity: the capture keeps the stacks alive
 
-    def of(
-        self, pid: int, time_ns: int, generation: int, items: tuple[Item, ...]
-    ) -> tuple[Frame, ...]:
-        known = self._known.setdefault((pid, generation), {})
-        frames = []
-        for item in items:
-            key: int | Item
-            if isinstance(item, NativeItem):
-                key = ~id(item.frame) if item.evaluator else id(item.frame)
-            elif isinstance(item, PythonItem):
-                key = id(item.frame)
-            else:
-                key = item
-            found = known.get(key)
-            if found is None:
-                found = known[key] = (item, self._namer.frame(pid, time_ns, item))
-            frames.append(found[1])
-        return tuple(frames)
+    def __missing__(self, sight: int) -> int:
+        stack = self._joiner.stack_of(sight)
+        join = self._by_stack.get(id(stack))
+        if join is None:
+            join = self._joiner.join(stack, self._items, self._pid, self._time_ns)
+            self._by_stack[id(stack)] = join
+        self[sight] = join
+        return join

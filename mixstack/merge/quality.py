@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
-from mixstack.model import Fit, Frame, FrameKind, Losses, MergedStack, Quality
+from mixstack.model import (
+    Fit,
+    Frame,
+    FrameKind,
+    Losses,
+    NativeEnd,
+    NativeFrame,
+    Quality,
+    RawStack,
+    Step,
+)
+
+# Ends that come after a walk that died has started again.
+_WENT_ON: Final = (NativeEnd.ROOT, NativeEnd.TRUNCATED, NativeEnd.TAIL_CALLS)
+
+
+Stop = tuple[str, NativeEnd | None]
+"""Where a native walk died (the path of the file, or what the memory is) and why; None: it went on
+further out, by a marker or a frame pointer, and the reason was not kept."""
 
 
 class Grade(NamedTuple):
     """What one joined and named stack adds to the quality, per sample.
 
-    unnamed: its frames without a symbol, or whose code object could not be read.
+    unnamed: its frames without a symbol, or whose code object could not be read. stop: where its
+    native walk died, if it did.
     """
 
     fit: Fit
     native_truncated: bool
     python_truncated: bool
     unnamed: tuple[Frame, ...]
+    stop: Stop | None
 
 
-def grade(merged: MergedStack, frames: Iterable[Frame]) -> Grade:
-    """The grade of a stack; `frames` are all its frames, hidden ones included."""
-    unnamed = tuple(frame for frame in frames if not frame.resolved)
-    return Grade(merged.fit, merged.native_truncated, merged.python_truncated, unnamed)
+def find_stop(stack: RawStack, name: Callable[[NativeFrame], Frame]) -> Stop | None:
+    """Where the native walk of a stack died, if it did; `name` gives a native frame its name."""
+    if stack.end_pc is None:
+        return None
+    place = name(NativeFrame(stack.end_pc, 0, Step.LEAF))
+    reason = None if stack.native_end in _WENT_ON else stack.native_end
+    return place.file or place.name, reason
 
 
 class Tally:
@@ -34,6 +57,7 @@ class Tally:
         self._fits: Counter[Fit] = Counter()
         self._native_truncated = 0
         self._python_truncated = 0
+        self._stops: Counter[Stop] = Counter()
         self._unnamed: dict[FrameKind, Counter[Frame]] = {kind: Counter() for kind in FrameKind}
 
     def add(self, grade: Grade, samples: int) -> None:
@@ -41,6 +65,8 @@ class Tally:
         self._fits[grade.fit] += samples
         self._native_truncated += samples * grade.native_truncated
         self._python_truncated += samples * grade.python_truncated
+        if grade.stop is not None:
+            self._stops[grade.stop] += samples
         for frame in grade.unnamed:
             self._unnamed[frame.kind][frame] += samples
 
@@ -54,6 +80,7 @@ class Tally:
             unresolved_frames=self._unnamed[FrameKind.NATIVE].total(),
             unresolved_distinct=len(self._unnamed[FrameKind.NATIVE]),
             unnamed_codes=self._unnamed[FrameKind.PYTHON].total(),
+            stops=dict(self._stops),
             losses=losses,
             complete=complete,
         )

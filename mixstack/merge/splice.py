@@ -35,6 +35,7 @@ from mixstack.model import (
 
 # Bound once: a look-up in an enum costs as much as the rest of a frame.
 _RESYNC, _SIGNAL, _FRAME_POINTER = Step.RESYNC, Step.SIGNAL, Step.FRAME_POINTER
+_new = tuple.__new__  # what a NamedTuple calls, without a call of Python around it
 _SKIPPING = (_RESYNC, _FRAME_POINTER)  # steps after which frames may be missing
 _NATIVE_WHOLE = (NativeEnd.ROOT, NativeEnd.EXITING)
 _NATIVE_LIMITS = (NativeEnd.TRUNCATED, NativeEnd.TAIL_CALLS)
@@ -133,7 +134,8 @@ def _extents(stack: RawStack) -> _Extents:
             for doubtful in range(i - 1, min(i + 2, len(native))):
                 sound[doubtful] = False
         bottoms[i] = bottom
-        bottom = max(bottom, tops[i])
+        if tops[i] > bottom:
+            bottom = tops[i]
     return _Extents([-b for b in bottoms], tops, sound, ceiling=bottom)
 
 
@@ -302,7 +304,7 @@ def _assemble(stack: RawStack, placing: _Placing) -> tuple[Item, ...]:
         elif i in behind:
             items += [NativeItem(frame, True), *behind[i]]
         else:
-            items.append(NativeItem(frame, False))
+            items.append(_new(NativeItem, (frame, False)))
     items += [KernelItem(address) for address in stack.kernel]
     return tuple(items)
 
@@ -320,7 +322,7 @@ def _behind(stack: RawStack, placing: _Placing) -> dict[int, list[Item]]:
     unplaced = set()
     for j, segment in enumerate(segments):
         anchor = placing.slots.get(j, anchor)
-        frames = [PythonItem(frame) for frame in segment.frames if not frame.incomplete]
+        frames = [_new(PythonItem, (f,)) for f in segment.frames if not f.incomplete]
         behind.setdefault(anchor, []).extend(frames)
         if frames and j not in placing.slots and j not in placing.beyond:
             unplaced.add(anchor)

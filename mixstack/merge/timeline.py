@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 
 OFF_CPU = 0  # the id of the empty stack
 
 
 class Timeline:
-    """The time line of one thread, built up sample by sample in order of time (ns).
+    """The time line of one thread, built up from its samples in order of time (ns).
 
     A sample lasts until the next one, if that comes within 1.5 periods; else the thread left the
     CPU: the sample lasts one period, and the rest of the gap is spent in the empty stack.
@@ -25,34 +26,58 @@ class Timeline:
         self.stack_ids = array("I")
         self.durations_ns = array("Q")
 
-    def add(self, time_ns: int, stack_id: int) -> None:
-        """The thread was seen in `stack_id`; a moment before the last one counts as that one."""
-        if time_ns - self._last_ns > self._patience_ns:
-            self._switch(OFF_CPU, self._last_ns + self._period_ns)
-        elif time_ns < self._last_ns:
-            time_ns = self._last_ns
-        if stack_id != self._id:
-            self._switch(stack_id, time_ns)
-        self._last_ns = time_ns
+    def __len__(self) -> int:
+        return len(self.stack_ids)
+
+    def add(self, samples: Iterable[tuple[int, int]]) -> None:
+        """The thread was seen at a time in a stack; one before the last counts as at that one."""
+        last_ns, since_ns, current = self._last_ns, self._since_ns, self._id
+        for time_ns, stack_id in samples:
+            if time_ns - last_ns > self._patience_ns:
+                if current != OFF_CPU:
+                    off_ns = last_ns + self._period_ns
+                    self._close(current, off_ns - since_ns)
+                    current, since_ns = OFF_CPU, off_ns
+            elif time_ns < last_ns:
+                time_ns = last_ns
+            if stack_id != current:
+                self._close(current, time_ns - since_ns)
+                current, since_ns = stack_id, time_ns
+            last_ns = time_ns
+        self._last_ns, self._since_ns, self._id = last_ns, since_ns, current
 
     def finish(self, end_ns: int) -> None:
         """Fill the line up to `end_ns`, which is not before the last sample."""
-        if end_ns - self._last_ns > self._period_ns:
-            self._switch(OFF_CPU, self._last_ns + self._period_ns)
-        self._close(end_ns)
+        if end_ns - self._last_ns > self._period_ns and self._id != OFF_CPU:
+            off_ns = self._last_ns + self._period_ns
+            self._close(self._id, off_ns - self._since_ns)
+            self._id, self._since_ns = OFF_CPU, off_ns
+        self._close(self._id, end_ns - self._since_ns)
 
-    def _switch(self, stack_id: int, time_ns: int) -> None:
-        if stack_id != self._id:
-            self._close(time_ns)
-            self._id = stack_id
-            self._since_ns = time_ns
+    def thin(self, window_ns: int) -> None:
+        """Make equal stacks within windows of that length one; in order of their first turns."""
+        stack_ids, durations_ns = self.stack_ids, self.durations_ns
+        self.stack_ids, self.durations_ns = array("I"), array("Q")
+        spent: dict[int, int] = {}
+        end_ns = now_ns = 0
+        for stack_id, duration_ns in zip(stack_ids, durations_ns, strict=True):
+            if now_ns >= end_ns:
+                self._close_all(spent)
+                end_ns = now_ns - now_ns % window_ns + window_ns
+            spent[stack_id] = spent.get(stack_id, 0) + duration_ns
+            now_ns += duration_ns
+        self._close_all(spent)
 
-    def _close(self, time_ns: int) -> None:
-        duration_ns = time_ns - self._since_ns
+    def _close_all(self, spent: dict[int, int]) -> None:
+        for stack_id, duration_ns in spent.items():
+            self._close(stack_id, duration_ns)
+        spent.clear()
+
+    def _close(self, stack_id: int, duration_ns: int) -> None:
         if duration_ns == 0:
             return
-        if self.stack_ids and self.stack_ids[-1] == self._id:
+        if self.stack_ids and self.stack_ids[-1] == stack_id:
             self.durations_ns[-1] += duration_ns
         else:
-            self.stack_ids.append(self._id)
+            self.stack_ids.append(stack_id)
             self.durations_ns.append(duration_ns)

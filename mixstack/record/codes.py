@@ -50,7 +50,7 @@ def decode_code(
     if name is None or filename is None:
         return None
     return Code(
-        head.pid,
+        head.family,
         key,
         name,
         qualname if qualname is not None else name,

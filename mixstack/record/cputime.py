@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import time
+
+# clock_getcpuclockid(3), as the kernel's interface has it: the process' id, inverted, above three
+# bits that say which time (CPUCLOCK_SCHED: to the nanosecond, of all threads, the ended included).
+_PID_SHIFT, _SCHEDULED = 3, 2
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """User and system time of all its threads in seconds (proc(5), stat, 14 and 15), or None."""
+    """User and system time of all its threads in seconds, or None: no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as f:
-            fields = f.read().rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
+        return time.clock_gettime(~pid << _PID_SHIFT | _SCHEDULED)
+    except OSError:
         return None

@@ -7,9 +7,9 @@ from typing import Final
 
 from mixstack.bpf import wire
 from mixstack.model import Mapping
-from mixstack.record.jit_debugger import JitFrames
-from mixstack.record.jit_tables import JitTables
+from mixstack.record.jit_tables import JitRoom, JitTables
 from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
+from mixstack.record.proven import ProvenFunctions
 from mixstack.record.tables import Placed, TableSpace
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
@@ -25,43 +25,58 @@ Described = tuple[Mapping, wire.MappingEntry]
 class Describer:
     """Describes the mappings of processes; places the tables that they need.
 
-    modules: those that were met, by id.
+    modules: those that were met, by id. jit_room: where tables of JIT code are placed.
     """
 
     def __init__(self, registry: ModuleRegistry, space: TableSpace) -> None:
         self.modules: dict[int, LoadedModule] = {}
         self._registry = registry
         self._space = space
-        self._jit = JitTables(space)
+        self.jit_room = JitRoom(space)
         self._arenas: dict[tuple[bytes, int], Placed | None] = {}  # by stub and stride
-
-    def set_jit_code(self, frames: tuple[JitFrames, ...]) -> None:
-        """From now on there is unwind information for this code in memory without a module."""
-        self._jit.update(frames)
+        self._proven = ProvenFunctions(space)
 
     def describe(
-        self, process: TargetProcess, line: MapLine, stub: bytes | None
+        self,
+        process: TargetProcess,
+        line: MapLine,
+        stub: bytes | None,
+        jit: JitTables | None = None,
     ) -> list[Described]:
         """A mapping, in the parts that have tables of their own.
 
         A file that has not been read yet has none so far. stub: the code of which the
-        interpreter's perf trampolines are copies.
+        interpreter's perf trampolines are copies. jit: the tables of the process' JIT code.
         """
         known = self._registry.knows(line)
         loaded = self._registry.find(process, line) if known else None
         bias = loaded.bias(line) if loaded is not None else None
         if loaded is None or bias is None:
             pieces = _pieces(process, line, stub)
-            return [each for piece in pieces for each in self._describe_piece(line, piece, stub)]
+            return [
+                each for piece in pieces for each in self._describe_piece(line, piece, stub, jit)
+            ]
         self.modules[loaded.module.id] = loaded
         placed = self._registry.place(loaded, self._space)
         label = VDSO if line.path == VDSO else None
         base = bias + loaded.table.base if loaded.table is not None else 0
-        mapping = Mapping(line.start, line.end, bias, loaded.module.id, label)
-        return [(mapping, _entry(line.start, line.end, base, placed))]
+        described: list[Described] = []
+        for start, end, function in self._proven.split(loaded.module.id, line, bias):
+            mapping = Mapping(start, end, bias, loaded.module.id, label)
+            if function is None:
+                described.append((mapping, _entry(start, end, base, placed)))
+            else:
+                described.append(
+                    (mapping, _entry(start, end, bias + function.base, function.placed))
+                )
+        return described
+
+    def add_function(self, loaded: LoadedModule, start: int, end: int) -> bool:
+        """Take in the rules of a function that has none in its file, if its code proves them."""
+        return self._proven.add(loaded, start, end)
 
     def _describe_piece(
-        self, line: MapLine, piece: Piece, stub: bytes | None
+        self, line: MapLine, piece: Piece, stub: bytes | None, jit: JitTables | None
     ) -> Iterator[Described]:
         start, end = line.start + piece.start, line.start + piece.end
         placed = None
@@ -69,7 +84,7 @@ class Describer:
             placed = self._place_trampolines(stub, piece.stride)
         label = TRAMPOLINE if placed is not None else line.path or ANONYMOUS
         at = start
-        for part in () if placed is not None else self._jit.within(start, end):
+        for part in jit.within(start, end) if jit is not None and placed is None else ():
             if at < part.start:
                 yield Mapping(at, part.start, start, None, label), _entry(at, part.start, at, None)
             at = part.end

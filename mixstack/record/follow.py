@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from mixstack.bpf import wire
-from mixstack.bpf.probe import Probe
 from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
-from mixstack.record.codes import qualname_offset
-from mixstack.record.describe import Describer
-from mixstack.record.jit import JitBook
-from mixstack.record.jit_debugger import JitFrames, jit_descriptor
-from mixstack.record.modules import LoadedModule, ModuleRegistry
-from mixstack.record.tables import TableSpace
+from mixstack.record.file_queue import FileQueue
+from mixstack.record.jit_follow import JitFollower
+from mixstack.record.layout import wire_layout
+from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange
+from mixstack.record.modules import LoadedModule
+from mixstack.record.shared import Shared
 from mixstack.target.interpreter import FoundInterpreter, NotSupported, find_interpreter
 from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
@@ -28,58 +25,91 @@ from mixstack.target.thread_states import has_several_interpreters
 from mixstack.unwind.marker_span import PROLOGUE_SIZE, find_marker_span
 from mixstack.unwind.rows import find_row
 
-MAPPINGS_MAX: Final = 4096  # per process; the probe holds two generations of them
+MAPPINGS_MAX: Final = 4096  # per process
+INTERPRETERS_MAX: Final = 1024  # the size of the probe's table of what was learned
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
 _SHIM_KINDS: Final = (wire.ChainKind.CFRAME_SHIM, wire.ChainKind.SHIM)
-_SEARCH_S: Final = 0.05
 _GAP_WORTH_SAYING_S: Final = 0.1
-_ENTRY: Final = ctypes.sizeof(wire.MappingEntry)
+_NO_RANGE: Final = MappingRange(0, 0)
 _U64: Final = (1 << 64) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who is told of what was found: usually the capture's writer."""
-
-    process: Callable[[Process], None]
-    mappings: Callable[[MappingSnapshot], None]
-    note: Callable[[str], None]
 
 
 class Follower:
     """Follows one process through library loads and exec."""
 
     def __init__(
-        self,
-        process: TargetProcess,
-        probe: Probe,
-        registry: ModuleRegistry,
-        space: TableSpace,
-        listener: Listener,
+        self, process: TargetProcess, shared: Shared, flags: int = 0, unwatched: bool = False
     ) -> None:
+        """flags: `wire.ProcessFlag`, for the probe. unwatched: it is being sampled already."""
         self.process = process
-        self._probe = probe
-        self._registry = registry
-        self._describer = Describer(registry, space)
-        self._listener = listener
-        self.jit = JitBook(process, listener.note)
-        self._jit_frames: tuple[JitFrames, ...] = ()
-        self._asked: set[int] = set()  # modules: whether they hold a list of JIT code
+        self.since_ns: int | None = None  # when it began to be what it is, until that is written
+        self._shared = shared
+        self._probe = shared.probe
+        self._registry = shared.registry
+        self._describer = shared.describer
+        self._listener = shared.listener
+        self.jit = JitFollower(process, shared)
         self._exe = process.exe_identity()
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
         self._starts: list[int] = []
-        self._unread: list[MapLine] = []
-        self._entry = wire.ProcessEntry()
+        self._range = _NO_RANGE
+        self._files = FileQueue(shared.registry, shared.reader)
+        self._entry = wire.ProcessEntry(family=process.pid, flags=flags)
         self._interpreter: FoundInterpreter | None = None
         self._recorded: Process | None = None
         self._unsupported: str | None = None  # why, as far as is known
-        self._generation = 0
-        self._execs = 0
         self._changed_at = time.monotonic()
-        self._unwatched_since: float | None = None  # since an exec, while its tables are prepared
-        self._read_at = 0.0
+        # Since an exec, say: it is sampled, and cannot be unwound.
+        self._unwatched_since = time.monotonic() if unwatched else None
+        self.read_at = 0.0
+
+    def forked(self, pid: int, time_ns: int) -> Follower:
+        """Of a child: as its memory is a copy, so is all that is known of it.
+
+        The probe knows that child already, by its own copy of this one's entry.
+        """
+        process = TargetProcess(pid, None, self.process.command)
+        child = Follower(process, self._shared)
+        child.since_ns = time_ns
+        child._exe = self._exe
+        child._lines, child._mappings, child._starts = self._lines, self._mappings, self._starts
+        child._range = self._shared.mapping_space.share(self._range)
+        child._files = self._files.copy()
+        child._entry = wire.ProcessEntry.from_buffer_copy(self._entry)
+        child._interpreter = self._interpreter
+        child.jit = self.jit.forked(process)
+        child._unsupported = self._unsupported
+        child._changed_at = self._changed_at
+        child.read_at = time.monotonic()
+        return child
+
+    def announce(self, reread: bool = True) -> None:
+        """Write what is known of a forked child into the capture: it has been sampled.
+
+        reread: its command line may have changed since the fork.
+        """
+        if self._recorded is not None or self.since_ns is None or not self._lines:
+            return
+        if reread:
+            self._reread_command()
+        if self._interpreter is not None:
+            self._record_interpreter(self._interpreter)
+        elif self._unsupported is not None:
+            self._record(self._unsupported)
+        self._write_mappings()
+
+    def forget(self) -> None:
+        """Give back what it used; its pid is another process' by now."""
+        self.jit.close()
+        self._shared.mapping_space.release(self._range, time.monotonic())
+        self._range = _NO_RANGE
+
+    @property
+    def family(self) -> int:
+        """The process within which its code objects are told apart."""
+        return int(self._entry.family)
 
     @property
     def layout(self) -> Layout | None:
@@ -94,56 +124,40 @@ class Follower:
         """Whether the process changes quickly just now: look again soon."""
         return time.monotonic() - self._changed_at < SETTLED_AFTER_S
 
-    def refresh(self, asked: bool) -> None:
-        """Look again if a sample asked for it, the process is settling, or a while has passed."""
+    def refresh(self, asked: bool) -> bool:
+        """Look again if a sample asked for it, the process is settling, or a while has passed.
+
+        Whether its mappings were others than before.
+        """
         now = time.monotonic()
         self._watch_interpreters()
-        jit_changed = self._look_at_jit()
-        if not (asked or jit_changed or self.settling or now - self._read_at >= _REREAD_S):
-            return
-        self._read_at = now
+        jit_changed = self.jit.look(self._mappings)
+        if not (asked or jit_changed or self.settling or now - self.read_at >= _REREAD_S):
+            return False
+        self.read_at = now
         exe = self.process.exe_identity()
         if exe is None:
-            return
-        if exe != self._exe and not self._after_exec(exe):
-            return
+            return False
+        if exe != self._exe and not self.become(exe):
+            return False
         lines = self.process.executable_maps()[:MAPPINGS_MAX]
         changed = lines != self._lines
         if not lines or not (changed or jit_changed or self._interpreter_is_pending()):
-            return
+            return False
         if changed:
             self.jit.look_for_dumps(lines)
             self._reread_command()
             self._changed_at = now
-            self._unread = self._files_to_read(lines)
+            self._files.fill(lines)
+            if self._unwatched_since is None and not self._lines:
+                # It is not sampled before this is done: it costs no samples.
+                self._files.read_all(self.process)
         before = self._interpreter
-        self._find_interpreter()
+        if not self.busy:  # else it is found once its file has been read
+            self._find_interpreter()
         if changed or jit_changed or before != self._interpreter:
             self._publish(lines)
-
-    def _look_at_jit(self) -> bool:
-        """Read what compilers say of their code; whether there are other unwind tables for it."""
-        self.jit.look()
-        if self.jit.wants_descriptors:
-            self._look_for_descriptors()
-        before, self._jit_frames = self._jit_frames, self.jit.frames
-        if self._jit_frames == before:
-            return False
-        self._describer.set_jit_code(self._jit_frames)
-        return True
-
-    def _look_for_descriptors(self) -> None:
-        """Which modules keep a list of JIT code; for a moment only, as the samples wait."""
-        end = time.monotonic() + _SEARCH_S
-        for mapping in self._mappings:
-            if mapping.module_id is None or mapping.module_id in self._asked:
-                continue
-            self._asked.add(mapping.module_id)
-            at = jit_descriptor(self._describer.modules[mapping.module_id].path)
-            if at is not None:
-                self.jit.add_descriptor(mapping.load_bias + at)
-            if time.monotonic() >= end:
-                return
+        return changed
 
     def _watch_interpreters(self) -> None:
         """A thread has a thread state in each interpreter that it entered: look at them all."""
@@ -157,25 +171,17 @@ class Follower:
 
     @property
     def busy(self) -> bool:
-        """Whether files wait to be read by `read_next`."""
-        return bool(self._unread)
+        """Whether files wait to be read by `read_next`, or are being read."""
+        return bool(self._files)
 
     def read_next(self, wanted: Collection[int] = ()) -> None:
-        """Read one more of the files that were mapped lately, and tell the probe.
+        """Go on reading the files that were mapped lately, and tell the probe what is new.
 
-        One at a time: a large library takes a second, and the samples meanwhile want to be drained
-        and have use for the tables that are ready. `wanted`: addresses at which a walk died for
-        want of a table; their files come first.
+        `wanted`: addresses at which a walk died for want of a table; their files come first.
         """
-        if not self._unread:
-            return
-        chosen = next(
-            (m for m in self._unread if any(m.start <= pc < m.end for pc in wanted)),
-            self._unread[-1],
-        )
-        self._unread.remove(chosen)
-        self._registry.find(self.process, chosen)
-        self._publish(self._lines)
+        if self._files and self._files.step(self.process, wanted):
+            self._changed_at = time.monotonic()
+            self._publish(self._lines)
 
     def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
         """The module that is mapped at an address, and the address as the file counts it."""
@@ -187,56 +193,62 @@ class Follower:
             return None
         return self._describer.modules[mapping.module_id], address - mapping.load_bias
 
+    def add_functions(self, functions: Iterable[tuple[LoadedModule, int, int]]) -> None:
+        """Tell the probe the rules of functions that have none in their files, where proven."""
+        added = [self._describer.add_function(*each) for each in functions]
+        if any(added):
+            self._publish(self._lines)
+
     def finish(self) -> None:
         """Say what was never settled: unread files, a process without an interpreter."""
-        while self._unread:
+        while self.busy:
             self.read_next()
+            self._files.wait()
+        if self.process.alive():
+            self.jit.look(self._mappings, at_once=True)
         if self._recorded is None:
-            note = self._unsupported or "it ended before its program was known"
-            self._record(Process(self.process.pid, self.process.command, None, note))
+            who = "the recording" if self.process.alive() else "it"
+            note = self._unsupported or f"{who} ended before its program was known"
+            self._record(note)
 
     def _reread_command(self) -> None:
         """The command line changes at an exec, also of the program that ran before."""
         with contextlib.suppress(MixstackError):
             self.process = TargetProcess.open(self.process.pid)
 
-    def _after_exec(self, exe: tuple[int, int, str]) -> bool:
-        """Forget the program that was; False if the process is gone."""
-        # The probe must not walk the new program with the old one's tables.
-        self._probe.remove_process(self.process.pid)
-        try:
-            self.process = TargetProcess.open(self.process.pid)
-        except MixstackError:
-            return False
-        self.jit.close()
-        self.jit = JitBook(self.process, self._listener.note)
-        self._asked.clear()
-        self._exe = exe
-        self._execs += 1
+    def expect(self) -> None:
+        """The probe is to tell when the program starts, and sample it from then on."""
+        held = wire.ProcessEntry.from_buffer_copy(self._entry)
+        held.flags |= wire.ProcessFlag.HELD
+        self._probe.set_process(self.process.pid, held)
+
+    def become(self, exe: tuple[int, int, str] | None = None, time_ns: int | None = None) -> bool:
+        """Forget the program that was, after an exec; False if the process is gone.
+
+        The probe has done so before, where the kernel told it of the exec.
+        """
+        pid = self.process.pid
+        self._entry = wire.ProcessEntry(family=pid, flags=self._entry.flags)
+        if time_ns is None:
+            # It must not walk the new program with the old one's tables.
+            self._probe.set_process(pid, self._entry)
+        self.forget()
+        self.jit = JitFollower(self.process, self._shared)
+        self.since_ns = time_ns
+        self._lines = ()
+        self._mappings, self._starts = (), []
+        self._files.clear()
         self._interpreter = None
         self._recorded = None
         self._unsupported = None
         self._changed_at = time.monotonic()
-        self._entry = wire.ProcessEntry(slot=self._execs % 1024)
-        self._lines = ()
         self._unwatched_since = time.monotonic()
+        self._exe = exe or self.process.exe_identity()
+        try:
+            self.process = TargetProcess.open(pid)
+        except MixstackError:
+            return False
         return True
-
-    def _files_to_read(self, lines: tuple[MapLine, ...]) -> list[MapLine]:
-        """Files that are mapped and not read yet, the largest first (the last is read next).
-
-        A program that has just begun is not sampled before its files are read: they are, here.
-        """
-        new = {(m.device, m.inode): m for m in lines if not self._registry.knows(m)}
-        sizes = {
-            key: sum(m.end - m.start for m in lines if (m.device, m.inode) == key) for key in new
-        }
-        unread = [new[key] for key in sorted(new, key=lambda key: -sizes[key])]
-        if not self._lines:
-            for line in unread:
-                self._registry.find(self.process, line)
-            return []
-        return unread
 
     def _interpreter_is_pending(self) -> bool:
         found = self._interpreter
@@ -246,20 +258,16 @@ class Follower:
 
     def _find_interpreter(self) -> None:
         found = find_interpreter(self.process, self.process.maps())
-        pid, command = self.process.pid, self.process.command
         if isinstance(found, NotSupported):
             self._unsupported = found.reason
             if self._interpreter is None and (found.final or not self.settling):
-                self._record(Process(pid, command, None, found.reason))
+                self._record(found.reason)
             return
-        before, self._interpreter = self._interpreter, found
         loaded = self._registry.find(self.process, found.module_map)
-        if loaded is None:
+        if loaded is None or not self._take_slot(found, loaded):
             return
-        if before is None:
-            self._teach(found, loaded)
-        interpreter = Interpreter(found.version, loaded.module.id, found.evaluator)
-        self._record(Process(pid, command, interpreter, found.note))
+        self._interpreter = found
+        self._record_interpreter(found)
         self._entry.layout = wire_layout(found.layout)
         self._entry.code_type = found.code_type
         self._entry.interp_head = found.interp_head
@@ -272,7 +280,24 @@ class Follower:
             self._entry.evaluator_start = found.load_bias + found.evaluator[0]
             self._entry.evaluator_end = found.load_bias + found.evaluator[1]
 
-    def _teach(self, found: FoundInterpreter, loaded: LoadedModule) -> None:
+    def _take_slot(self, found: FoundInterpreter, loaded: LoadedModule) -> bool:
+        """Where the probe learns of this evaluator; False if there is no place any more."""
+        slots = self._shared.slots
+        if loaded.module.id not in slots:
+            if len(slots) >= INTERPRETERS_MAX:
+                return False
+            slots[loaded.module.id] = len(slots)
+            self._teach(slots[loaded.module.id], found, loaded)
+        self._entry.slot = slots[loaded.module.id]
+        return True
+
+    def _record_interpreter(self, found: FoundInterpreter) -> None:
+        loaded = self._registry.find(self.process, found.module_map)
+        if loaded is not None:
+            interpreter = Interpreter(found.version, loaded.module.id, found.evaluator)
+            self._record(found.note, interpreter)
+
+    def _teach(self, slot: int, found: FoundInterpreter, loaded: LoadedModule) -> None:
         """Tell the probe where the evaluator keeps its marker: a clean stack may never come."""
         layout, table = found.layout, loaded.table
         if layout.chain_kind not in _SHIM_KINDS or found.evaluator is None or table is None:
@@ -283,45 +308,63 @@ class Follower:
         span = find_marker_span(code, layout.frame_previous, lambda at: find_row(table, start + at))
         if span is not None:
             self._probe.teach(
-                self._entry.slot,
+                slot,
                 wire.Learned(cfa_from_marker=span.cfa_from_marker, rbp_from_cfa=span.rbp_from_cfa),
             )
 
-    def _record(self, process: Process) -> None:
+    def _record(self, note: str | None, interpreter: Interpreter | None = None) -> None:
+        process = Process(
+            self.process.pid,
+            self.process.command,
+            interpreter,
+            note,
+            self._entry.family,
+            self.process.inner_pid,
+        )
         if process == self._recorded:
             return
         self._recorded = process
         self._listener.process(process)
-        if process.note is not None:
+        if note is not None:
             outcome = "only native stacks are recorded"
-            if process.interpreter is not None:
+            if interpreter is not None:
                 outcome = "its frames may be wrong"
-            self._listener.note(f"process {process.pid}: {process.note}; {outcome}")
+            self._listener.note(process.pid, f"process {process.pid}: {note}; {outcome}")
 
     def _publish(self, lines: tuple[MapLine, ...]) -> None:
-        """Write the other half of the table, then switch the probe over to it."""
-        self._generation += 1
-        first = (self._generation % 2) * MAPPINGS_MAX
+        """Write a new list of mappings, then switch the probe over to it."""
         mappings: list[Mapping] = []
         entries = bytearray()
         stub = self._interpreter.trampoline if self._interpreter is not None else None
         for line in lines:
-            for mapping, entry in self._describer.describe(self.process, line, stub):
+            for mapping, entry in self._describer.describe(
+                self.process, line, stub, self.jit.tables
+            ):
                 mappings.append(mapping)
                 entries += bytes(entry)
-        del mappings[MAPPINGS_MAX:], entries[MAPPINGS_MAX * _ENTRY :]
+        del mappings[MAPPINGS_MAX:], entries[MAPPINGS_MAX * ENTRY_SIZE :]
         self._lines = lines
-        self._probe.mappings[first * _ENTRY : first * _ENTRY + len(entries)] = entries
-        self._entry.first_mapping = first
-        self._entry.mappings = len(mappings)
+        space, before = self._shared.mapping_space, self._range
+        now = time.monotonic()
+        placed = space.place(entries, now)
+        if placed is None:
+            self._listener.no_room(self.process.pid)
+        self._range = placed or _NO_RANGE
+        self._entry.first_mapping, self._entry.mappings = self._range
+        self._entry.flags &= ~wire.ProcessFlag.UNKNOWN
         self._probe.set_process(self.process.pid, self._entry)
+        space.release(before, now)
         self._end_gap()
         self._mappings = tuple(mappings)
         self._starts = [m.start for m in mappings]
-        if not self._unread:  # else the same mappings are told again, with their modules
-            self._listener.mappings(
-                MappingSnapshot(self.process.pid, time.monotonic_ns(), self._mappings)
-            )
+        if not self.busy:  # else the same mappings are told again, with their modules
+            self._write_mappings()
+
+    def _write_mappings(self) -> None:
+        """What the process has had since it began, or has become."""
+        time_ns = self.since_ns if self.since_ns is not None else time.monotonic_ns()
+        self.since_ns = None
+        self._listener.mappings(MappingSnapshot(self.process.pid, time_ns, self._mappings))
 
     def _end_gap(self) -> None:
         """From now on samples are taken; say so if they were not for a while."""
@@ -331,17 +374,7 @@ class Follower:
         self._unwatched_since = None
         if gap >= _GAP_WORTH_SAYING_S:
             self._listener.note(
+                self.process.pid,
                 f"the first {gap:.1f} s of {self.process.command[0]} were not recorded: its unwind"
-                " tables had to be compiled (they are kept for the next time)"
+                " tables had to be compiled (they are kept for the next time)",
             )
-
-
-def wire_layout(layout: Layout) -> wire.Layout:
-    """The offsets as the probe takes them; what a version has not is 0."""
-    out = wire.Layout()
-    layout = replace(layout, code_qualname=qualname_offset(layout))
-    known = {field.name for field in fields(layout)}
-    for name, *_ in wire.Layout._fields_:
-        if name in known:
-            setattr(out, name, getattr(layout, name) or 0)
-    return out

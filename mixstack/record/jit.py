@@ -48,25 +48,28 @@ class JitBook:
         self._met: defaultdict[int, set[int]] = defaultdict(set)  # addresses, by page
         self._written: set[tuple[JitSource, int]] = set()
 
-    def look(self) -> None:
-        """Read what was said since the last look, if that is a while ago.
+    def look(self, *, at_once: bool = False) -> None:
+        """Read what was said since the last look, if that is a while ago or at once.
 
         The more often, the better is known when memory was used again.
         """
         now_ns = time.monotonic_ns()
-        if now_ns - self._looked_ns >= _PAUSE_NS:
+        if at_once or now_ns - self._looked_ns >= _PAUSE_NS:
             self._looked_ns = now_ns
-            self._poll(now_ns)
+            self._read_files(now_ns)
+            for debugger in self._debuggers.values():
+                debugger.poll(now_ns)
 
     def new_symbols(self, addresses: Iterable[int], *, last: bool = False) -> list[JitSymbol]:
         """What was learned of these addresses (in no module), and since then of earlier ones.
 
-        last: the process makes no more code: read all that there is.
+        last: the program makes no more code: read all that is in its files. Not in its memory:
+        another program's may be there by now.
         """
         if last:
-            self._poll(time.monotonic_ns())
+            self._read_files(time.monotonic_ns())
             while self._map.behind or any(dump.behind for dump in self._opened()):
-                self._poll(time.monotonic_ns())
+                self._read_files(time.monotonic_ns())
         fresh: defaultdict[int, set[int]] = defaultdict(set)
         for address in addresses:
             page = address >> PAGE_SHIFT
@@ -113,12 +116,10 @@ class JitBook:
         if self._root is not None:
             os.close(self._root)
 
-    def _poll(self, now_ns: int) -> None:
+    def _read_files(self, now_ns: int) -> None:
         self._map.poll(now_ns)
         for dump in self._opened():
             dump.poll(now_ns)
-        for debugger in self._debuggers.values():
-            debugger.poll(now_ns)
 
     def _look_up(self, entries: JitEntries, fresh: dict[int, set[int]]) -> list[JitSymbol]:
         """All that a source said of fresh addresses, and what it said lately of the others."""

@@ -22,19 +22,36 @@ class JitPart(NamedTuple):
     placed: Placed
 
 
-class JitTables:
-    """Compiles and places what is new. A table whose code is gone is not used any more."""
+class JitRoom:
+    """The part of the probe's memory that JIT code may take, in all processes of a recording."""
 
     def __init__(self, space: TableSpace) -> None:
         self._space = space
         self._bytes = 0
+
+    def place(self, frames: JitFrames) -> JitPart | None:
+        """Compile and place the table of this code; None if it has none, or there is no room."""
+        table = compile_jit(frames.eh_frame, frames.address, (frames.start, frames.end))
+        if table is None or self._bytes + len(table.rows) + len(table.pages) > _BYTES_MAX:
+            return None
+        self._bytes += len(table.rows) + len(table.pages)
+        placed = self._space.place(table)
+        return JitPart(frames.start, frames.end, table.base, placed) if placed else None
+
+
+class JitTables:
+    """Those of one process; places what is new. One whose code is gone is not used any more."""
+
+    def __init__(self, room: JitRoom) -> None:
+        self._room = room
         self._known: dict[JitFrames, JitPart | None] = {}
         self._parts: tuple[JitPart, ...] = ()
 
     def update(self, frames: Iterable[JitFrames]) -> None:
         """From now on there is the code of these."""
         self._known = {
-            each: self._known[each] if each in self._known else self._place(each) for each in frames
+            each: self._known[each] if each in self._known else self._room.place(each)
+            for each in frames
         }
         parts: list[JitPart] = []
         for part in sorted(part for part in self._known.values() if part is not None):
@@ -46,10 +63,8 @@ class JitTables:
         """The tables of code inside of a mapping, by address."""
         return (part for part in self._parts if start <= part.start and part.end <= end)
 
-    def _place(self, frames: JitFrames) -> JitPart | None:
-        table = compile_jit(frames.eh_frame, frames.address, (frames.start, frames.end))
-        if table is None or self._bytes + len(table.rows) + len(table.pages) > _BYTES_MAX:
-            return None
-        self._bytes += len(table.rows) + len(table.pages)
-        placed = self._space.place(table)
-        return JitPart(frames.start, frames.end, table.base, placed) if placed else None
+    def copy(self) -> JitTables:
+        """For a process whose memory is a copy."""
+        other = JitTables(self._room)
+        other._known, other._parts = dict(self._known), self._parts
+        return other

@@ -6,8 +6,10 @@ import errno
 import os
 import signal
 import struct
+from collections.abc import Mapping
 
 from mixstack.errors import CommandNotFound, CommandNotRunnable
+from mixstack.privileges.user import User, become
 
 
 class Launched:
@@ -17,8 +19,18 @@ class Launched:
     starts it.
     """
 
-    def __init__(self, command: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        user: User | None = None,
+        environment: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+    ) -> None:
+        """user: whom it runs as; None: as we do. environment: None: ours. stdout: None: ours."""
         self._command = command
+        self._user = user
+        self._environment = environment
+        self._stdout = stdout
         self._hold_read, self._hold_write = os.pipe()
         self._error_read, self._error_write = os.pipe()  # close-on-exec: EOF says that it runs
         self.pid = os.fork()
@@ -42,6 +54,11 @@ class Launched:
             if code in (errno.ENOENT, errno.ENOTDIR):
                 raise CommandNotFound(f"there is no command {name!r}")
             raise CommandNotRunnable(f"{name!r} cannot be run: {os.strerror(code)}")
+
+    @property
+    def started(self) -> bool:
+        """Whether the program runs, or has run."""
+        return self._hold_write < 0 and self._status is None
 
     def cancel(self) -> None:
         """End a child that was never let go."""
@@ -72,7 +89,14 @@ class Launched:
             for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, not by programs
                 signal.signal(number, signal.SIG_DFL)
             try:
-                os.execvp(self._command[0], self._command)
+                if self._stdout is not None:
+                    os.dup2(self._stdout, 1)
+                if self._user is not None:
+                    become(self._user)
+                if self._environment is None:
+                    os.execvp(self._command[0], self._command)
+                else:
+                    os.execvpe(self._command[0], self._command, self._environment)
             except OSError as e:
                 code = e.errno or errno.EIO
             except ValueError:  # a NUL byte in an argument

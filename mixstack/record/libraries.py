@@ -8,17 +8,18 @@ import shutil
 import subprocess
 
 from mixstack.elf import BadElf, open_elf
+from mixstack.privileges.user import User
 
 _LISTED = re.compile(rb"(?:=>\s*|^\s*)(/\S+) \(0x")  # of the dynamic loader's --list
 _TIMEOUT_S = 2.0
 _SHEBANG_MAX = 256
 
 
-def files_of_command(command: str) -> list[str]:
+def files_of_command(command: str, user: User | None = None) -> list[str]:
     """The program that a command name stands for, and its shared libraries; [] if it is not found.
 
     For a script: those of its interpreter. The libraries are those that the program's own dynamic
-    loader lists; no code of the program runs.
+    loader lists; no code of the program runs, and the loader, which the program names, as `user`.
     """
     path = shutil.which(command)
     for _ in range(2):  # a script's interpreter, once
@@ -36,7 +37,13 @@ def files_of_command(command: str) -> list[str]:
         return [path]
     try:
         listing = subprocess.run(
-            [loader, "--list", path], capture_output=True, timeout=_TIMEOUT_S, check=False
+            [loader, "--list", path],
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            user=user.uid if user is not None else None,
+            group=user.gid if user is not None else None,
+            extra_groups=user.groups if user is not None else None,
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return [path]

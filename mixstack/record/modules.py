@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 from mixstack.elf import BadElf, Elf, LoadSegment, build_id_of_notes, open_elf
@@ -50,6 +51,7 @@ class ModuleRegistry:
         self._known: dict[tuple[int, int, str], LoadedModule | None] = {}
         self._placed: dict[int, Placed | None] = {}
         self._count = 0
+        self._numbering = Lock()
         self.without_table = 0  # modules whose stacks cannot be unwound
 
     def find(self, process: TargetProcess, line: MapLine) -> LoadedModule | None:
@@ -58,11 +60,14 @@ class ModuleRegistry:
         if key is None:
             return None
         if key not in self._known:
-            self._known[key] = (
+            found = (
                 self._load_vdso(process)
                 if line.path == VDSO
                 else self._load_file(process.open_path(line), line.file_path or line.path)
             )
+            if found is None and not process.alive():
+                return None  # that says nothing of the file: another process may still have it
+            self._known[key] = found
         return self._known[key]
 
     def knows(self, line: MapLine) -> bool:
@@ -82,7 +87,8 @@ class ModuleRegistry:
 
     def take_new(self) -> list[Module]:
         """The modules that were found since the last call."""
-        new, self._unannounced = self._unannounced, []
+        with self._numbering:
+            new, self._unannounced = self._unannounced, []
         return new
 
     def table_sizes(self) -> tuple[int, int]:
@@ -135,9 +141,10 @@ class ModuleRegistry:
         return LoadedModule(self._module(VDSO, build_id), elf.segments, table, None, image)
 
     def _module(self, path: str, build_id: str | None) -> Module:
-        module = Module(self._count, path, build_id)
-        self._count += 1
-        self._unannounced.append(module)
+        with self._numbering:  # files are read in a thread of their own, too
+            module = Module(self._count, path, build_id)
+            self._count += 1
+            self._unannounced.append(module)
         return module
 
 

@@ -15,6 +15,14 @@ class Placed(NamedTuple):
     pages: int
 
 
+def within(limit: int, pages: int, rows: int) -> tuple[int, int]:
+    """(pages, rows), of 8 bytes each, brought down in proportion so that they fit `limit` bytes."""
+    wanted = (pages + rows) * 8
+    if wanted <= limit:
+        return pages, rows
+    return max(1, pages * limit // wanted), max(1, rows * limit // wanted)
+
+
 class TableSpace:
     """Places tables one behind the other in the probe's rows and pages (bytes, writable)."""
 

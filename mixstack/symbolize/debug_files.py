@@ -42,7 +42,7 @@ def find_debug_file(elf: Elf, path: str, roots: tuple[str, ...]) -> DebugFile | 
     named = _debug_link(elf)
     for root in roots:
         if build_id is not None:
-            found = _open(root, _path_of(build_id))
+            found = _open(root, path_by_build_id(build_id))
             if found is not None and found.elf.build_id == build_id:
                 return found
         if named is None:
@@ -71,7 +71,7 @@ def find_shared_file(elf: Elf, path: str, roots: tuple[str, ...]) -> Elf | None:
     build_id = raw_id.hex()
     named = join(dirname(path), os.fsdecode(link))
     for root in roots:
-        for candidate in (named, _path_of(build_id)):
+        for candidate in (named, path_by_build_id(build_id)):
             found = _open(root, candidate)
             if found is not None and found.elf.build_id == build_id:
                 return found.elf
@@ -92,7 +92,8 @@ def mini_debug_info(elf: Elf) -> Elf | None:
         return None
 
 
-def _path_of(build_id: str) -> str:
+def path_by_build_id(build_id: str) -> str:
+    """Where the debug file of a build-id is, if it is installed; "" if the id is too short."""
     if len(build_id) < _SHORTEST_ID:
         return ""
     return f"{_DEBUG_FOLDER}/.build-id/{build_id[:2]}/{build_id[2:]}.debug"

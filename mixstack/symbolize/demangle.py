@@ -1,4 +1,4 @@
-"""C++ (Itanium) and Rust (legacy and v0) names as their authors wrote them.
+"""C++ (Itanium), Rust (legacy and v0) and Cython names as their authors wrote them.
 
 The demangler is the PyPI package `pydemumble`: LLVM's, in a 0.2 MB wheel without dependencies that
 imports in 2-5 ms and takes 6 us a name. Compared with GNU c++filt over 20,000 C++ names of
@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+
+from mixstack.symbolize.cython import cython_name
 
 # The demangler recurses with a name's nesting: this many characters fit any thread's stack.
 _LONGEST = 1 << 14
@@ -43,8 +45,10 @@ def demangle(name: str) -> str:
     A compiler's copy keeps its mark, as c++filt shows it: `f(int) [clone .cold]`. A symbol version
     stays behind the name: `f(int)@@LIB_1.0`.
     """
-    if not _MANGLED.match(name) or len(name) > _LONGEST:
+    if len(name) > _LONGEST:
         return name
+    if not _MANGLED.match(name):
+        return cython_name(name) or name
     mangled, at, version = name.partition("@")
     try:
         readable = _demangler()(mangled)
@@ -57,3 +61,39 @@ def demangle(name: str) -> str:
         clones = _CLONE.findall(suffix[1])
         readable = readable[: suffix.start()] + "".join(f" [clone {clone}]" for clone in clones)
     return readable + at + version
+
+
+# A comparison or shift that is an operator's name, an arrow, or a bracket.
+_BRACKET = re.compile(r"operator(?:<=>|<<=|>>=|<<|>>|<=|>=|->\*|->|<|>)|->|=>|[<>]")
+_ARGUMENTS_OF = re.compile(r"[\w:\])}']$|operator\S{1,3} $")
+
+
+def shorten(name: str) -> str:
+    """A demangled name with the arguments of its templates left out: `std::vector<...>::size()`.
+
+    A bracket that begins a name, as in Rust's `<T as Trait>::f`, is not a template's: it stays, and
+    what is in it is shortened. What does not pair up stays as it is.
+    """
+    out: list[str] = []
+    at = depth = 0
+    kept = 0  # open brackets that stay
+    for found in _BRACKET.finditer(name):
+        sign = found[0]
+        if sign == "<":
+            if depth or _ARGUMENTS_OF.search(name, max(0, found.start() - 16), found.start()):
+                if not depth:
+                    out.append(name[at : found.end()])
+                depth += 1
+            else:
+                kept += 1
+        elif sign == ">":
+            if depth:
+                depth -= 1
+                if not depth:
+                    out.append("...")
+                    at = found.start()
+            elif kept:
+                kept -= 1
+            else:
+                return name
+    return name if depth or kept else "".join(out) + name[at:]

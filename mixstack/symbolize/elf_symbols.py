@@ -72,7 +72,8 @@ class SymbolTable:
         `more`: files of the same addresses that add to it, such as a separate debug file; where
         the code lies is `elf`'s to say.
         """
-        code = sorted((s.vaddr, s.vaddr + s.file_size) for s in elf.segments if s.executable)
+        # By the memory, since a debug file holds nothing of the code itself.
+        code = sorted((s.vaddr, s.vaddr + s.memory_size) for s in elf.segments if s.executable)
         strings: list[memoryview] = []
         found: dict[tuple[int, int], list[_Entry]] = {}
         unsized: list[_Unsized] = []

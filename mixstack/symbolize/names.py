@@ -26,11 +26,13 @@ from mixstack.model import (
     Process,
     PythonFrame,
     PythonItem,
+    SourceCall,
     Step,
     Symbol,
 )
 from mixstack.symbolize.address_space import AddressSpaces
-from mixstack.symbolize.demangle import demangle
+from mixstack.symbolize.demangle import demangle, shorten
+from mixstack.symbolize.inlined import with_source
 from mixstack.symbolize.lines import LineTable
 from mixstack.symbolize.plumbing import EVALUATOR, is_plumbing
 
@@ -51,6 +53,8 @@ class NamedCapture(Protocol):
     @property
     def processes(self) -> MappingOf[int, Process]: ...
     @property
+    def families(self) -> MappingOf[int, tuple[int, ...]]: ...
+    @property
     def mappings(self) -> MappingOf[int, tuple[MappingSnapshot, ...]]: ...
     @property
     def codes(self) -> MappingOf[tuple[int, CodeKey], Code]: ...
@@ -60,16 +64,24 @@ class NamedCapture(Protocol):
     def kernel_symbols(self) -> tuple[KernelSymbol, ...]: ...
     @property
     def jit_symbols(self) -> MappingOf[int, tuple[JitSymbol, ...]]: ...
+    @property
+    def source_calls(self) -> MappingOf[tuple[int, int], tuple[SourceCall, ...]]: ...
 
 
 class Namer:
-    """Names the items of joined stacks. Equal frames are one object; every answer is remembered."""
+    """Names the items of joined stacks. Equal frames are one object; every answer is remembered.
 
-    def __init__(self, capture: NamedCapture) -> None:
+    short_names: of C++ and Rust, without the arguments of templates and generics.
+    """
+
+    def __init__(self, capture: NamedCapture, *, short_names: bool = False) -> None:
+        self._readable = _short if short_names else demangle
         self._modules = capture.modules
         self._codes = capture.codes
+        self._families = capture.families
         self._symbols = capture.symbols
         self._symbol_starts = {m: [s.start for s in of] for m, of in capture.symbols.items()}
+        self._calls = capture.source_calls
         self._kernel = capture.kernel_symbols
         self._kernel_starts = [s.start for s in capture.kernel_symbols]
         self._interpreters = {
@@ -81,13 +93,31 @@ class Namer:
         self._jit = JitNames(capture.jit_symbols)
         self._frames: dict[Frame, Frame] = {}
         self._native_seen: dict[tuple[int, int, int | None, bool], Frame] = {}
+        self._source_seen: dict[tuple[int, int, int], tuple[Frame, ...]] = {}
         self._python_seen: dict[tuple[int, CodeKey, int], Frame] = {}
         self._kernel_seen: dict[int, Frame] = {}
         self._mark_seen: dict[tuple[int, int, MarkItem], Frame] = {}
         self._line_tables: dict[tuple[int, CodeKey], LineTable] = {}
 
+    def frames(self, pid: int, time_ns: int, item: Item) -> tuple[Frame, ...]:
+        """What is shown of an item: its frame, and behind it the calls inlined into it.
+
+        A native frame has its source line here, where that is known.
+        """
+        frame = self.frame(pid, time_ns, item)
+        if not isinstance(item, NativeItem) or item.evaluator or item.frame.lookup_pc is None:
+            return (frame,)
+        key = (pid, self.generation(pid, time_ns), item.frame.lookup_pc)
+        seen = self._source_seen.get(key)
+        if seen is None:
+            seen = self._source_seen[key] = self._name_source(frame, *key)
+        return seen
+
     def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
-        """The frame of an item in a sample of process `pid` at `time_ns` (CLOCK_MONOTONIC)."""
+        """The frame of an item in a sample of process `pid` at `time_ns` (CLOCK_MONOTONIC).
+
+        A native frame is that of its symbol, and its file the module, whatever its source is.
+        """
         if isinstance(item, PythonItem):
             return self._python(pid, item.frame)
         if isinstance(item, NativeItem):
@@ -114,7 +144,7 @@ class Namer:
         return seen
 
     def _name_python(self, pid: int, frame: PythonFrame) -> Frame:
-        code = self._codes.get((pid, frame.code))
+        code = self._code(pid, frame.code)
         if code is None:
             return Frame(FrameKind.PYTHON, _UNKNOWN_CODE, resolved=False)
         line = None
@@ -122,13 +152,20 @@ class Namer:
         version = code.version or (None if interpreter is None else interpreter.version)
         if code.linetable is not None and version is not None:
             # One table per code object, however many of its offsets are asked for.
-            table = self._line_tables.get((pid, frame.code))
+            key = code.pid, frame.code
+            table = self._line_tables.get(key)
             if table is None:
-                table = LineTable(code.linetable, code.first_line, version)
-                self._line_tables[pid, frame.code] = table
+                table = self._line_tables[key] = LineTable(code.linetable, code.first_line, version)
             line = table.find(frame.offset)
         # The first instruction of a module is on line 0, as CPython counts: nothing to show.
         return Frame(FrameKind.PYTHON, code.qualname, code.filename, line or None)
+
+    def _code(self, pid: int, key: CodeKey) -> Code | None:
+        for family in self._families.get(pid, (pid,)):
+            code = self._codes.get((family, key))
+            if code is not None:
+                return code
+        return None
 
     # --- native -------------------------------------------------------------------------------
 
@@ -165,7 +202,18 @@ class Namer:
             return Frame(FrameKind.NATIVE, name, module.path, resolved=False)
         own = interpreter is not None and module.id == interpreter.module_id
         plumbing = own and is_plumbing(symbol.name)
-        return Frame(FrameKind.NATIVE, demangle(symbol.name), module.path, plumbing=plumbing)
+        name = self._readable(symbol.name)
+        return Frame(FrameKind.NATIVE, name, module.path, plumbing=plumbing)
+
+    def _name_source(self, frame: Frame, pid: int, generation: int, pc: int) -> tuple[Frame, ...]:
+        mapping = self._mapping(pid, generation, pc)
+        module = self._module_of(mapping)
+        if mapping is None or module is None:
+            return (frame,)
+        calls = self._calls.get((module.id, pc - mapping.load_bias), ())
+        interpreter = self._interpreters.get(pid)
+        own = interpreter is not None and module.id == interpreter.module_id
+        return tuple(map(self._one, with_source(frame, calls, self._readable, own)))
 
     def _name_jit(self, pid: int, generation: int, pc: int, label: str | None) -> Frame:
         """A frame in memory without a module; `label`: the memory's."""
@@ -176,7 +224,7 @@ class Namer:
             return Frame(FrameKind.NATIVE, label or _UNKNOWN_NATIVE, resolved=False)
         at = bisect_right(symbol.lines, pc, key=lambda line: line.address) - 1
         line, file = symbol.lines[at][1:] if at >= 0 else (None, _JIT)
-        return Frame(FrameKind.NATIVE, demangle(symbol.name), file, line)
+        return Frame(FrameKind.NATIVE, self._readable(symbol.name), file, line)
 
     def _mapping(self, pid: int, generation: int, address: int) -> Mapping | None:
         return self._spaces.find(pid, generation & _GENERATION, address)
@@ -223,3 +271,7 @@ class Namer:
             if module is not None:
                 return Frame(FrameKind.MARK, f"{name} in {basename(module.path)}", module.path)
         return Frame(FrameKind.MARK, name)
+
+
+def _short(name: str) -> str:
+    return shorten(demangle(name))

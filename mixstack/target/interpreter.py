@@ -115,6 +115,14 @@ def find_interpreter(
     return _unrecognised(lines)
 
 
+def read_ahead(path: str, search: bool = False) -> None:
+    """Read a file that a process runs or will run, so that `find_interpreter` answers at once.
+
+    search: it may be any file, not just one that is likely to hold an interpreter.
+    """
+    _python_file(path, search)
+
+
 def _one_line_per_file(maps: Iterable[MapLine]) -> list[MapLine]:
     """One mapping of each mapped file, the first executable one if there is any."""
     chosen: dict[tuple[int, int], MapLine] = {}

@@ -7,12 +7,14 @@ import errno
 import os
 import pwd
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
-from mixstack.errors import NoSuchProcess, NotPermitted
+from mixstack.errors import NoSuchProcess, NotPermitted, UsageProblem
 from mixstack.target.maps import MapLine, parse_maps
 
-__all__ = ["MapLine", "TargetProcess"]
+__all__ = ["MapLine", "TargetProcess", "check_proc_is_ours", "running_processes"]
 
 READ_LIMIT: Final = 16 << 20  # bytes; a length that comes from the target may be anything
 _PF_KTHREAD: Final = 0x00200000  # linux/sched.h
@@ -44,9 +46,20 @@ class TargetProcess:
     None or empty.
     """
 
-    __slots__ = ("command", "pid", "start_time")
+    __slots__ = ("command", "inner_pid", "pid", "start_time")
 
-    def __init__(self, pid: int, start_time: int, command: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        pid: int,
+        start_time: int | None,
+        command: tuple[str, ...],
+        inner_pid: int | None = None,
+    ) -> None:
+        """start_time: clock ticks after boot; None where any process with this pid is meant.
+
+        inner_pid: what it is to itself, if it is in a PID namespace inside of ours.
+        """
+        self.inner_pid = inner_pid
         self.pid = pid
         self.start_time = start_time
         self.command = command
@@ -78,7 +91,9 @@ class TargetProcess:
                 f"{pid} is a thread of process {owner}, not a process",
                 f"record the whole process: mixstack record -p {owner}",
             )
-        process = cls(pid, found.start_time, _command(pid, found.name))
+        pids = status.get("NSpid", "").split()  # ours first; proc_pid_status(5)
+        inner_pid = int(pids[-1]) if len(pids) > 1 else None
+        process = cls(pid, found.start_time, _command(pid, found.name), inner_pid)
         process._check_permission(found.name, status.get("Uid", "").split("\t")[0])
         return process
 
@@ -95,18 +110,22 @@ class TargetProcess:
             raise NoSuchProcess(f"process {self.pid} ({name}) has just ended") from e
         if uid == str(os.geteuid()):
             raise NotPermitted(
-                f"the memory of process {self.pid} ({name}) is closed even to you, its owner",
-                "run as root, or allow it with: sysctl kernel.yama.ptrace_scope=0",
+                f"the memory of process {self.pid} ({name}) is closed even to you, its owner: "
+                "without CAP_SYS_PTRACE",
+                "run as root; where it is Yama that forbids: sysctl kernel.yama.ptrace_scope=0",
             )
         raise NotPermitted(
-            f"process {self.pid} ({name}) belongs to {_user(uid)}: you may not read its memory"
+            f"process {self.pid} ({name}) belongs to {_user(uid)}: its memory is closed to you "
+            "without CAP_SYS_PTRACE"
         )
 
     def alive(self) -> bool:
         """Whether this process, not a later one with its pid, is still running."""
         found = _stat(self.pid)
         return (
-            found is not None and found.start_time == self.start_time and found.state not in _ENDED
+            found is not None
+            and self.start_time in (None, found.start_time)
+            and found.state not in _ENDED
         )
 
     def exe_identity(self) -> tuple[int, int, str] | None:
@@ -178,8 +197,12 @@ class TargetProcess:
         return int(ids[1]) if len(ids) > 1 else None
 
     def started_unix_s(self) -> float:
-        """The wall clock when it started, in seconds; to about 1/100 s."""
-        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - self.start_time / _TICKS
+        """The wall clock when it started, in seconds; to about 1/100 s. Now, if it is gone."""
+        found = _stat(self.pid) if self.start_time is None else None
+        start_time = found.start_time if found is not None else self.start_time
+        if start_time is None:
+            return time.time()
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - start_time / _TICKS
         return time.time() - age_s
 
     def vdso(self) -> bytes | None:
@@ -188,6 +211,27 @@ class TargetProcess:
             if line.path == "[vdso]":
                 return self.read(line.start, line.end - line.start)
         return None
+
+
+def check_proc_is_ours() -> None:
+    """Raises UsageProblem if /proc has other pids than ours: those of another PID namespace."""
+    try:
+        own = os.readlink("/proc/self")
+    except OSError:
+        own = "missing"
+    if own != str(os.getpid()):
+        raise UsageProblem(
+            "/proc is not of this PID namespace: its processes have other numbers",
+            "mount it anew: mount -t proc proc /proc",
+        )
+
+
+def running_processes() -> Iterator[TargetProcess]:
+    """All that run now and may be read, but this one."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with suppress(NoSuchProcess, NotPermitted):
+                yield TargetProcess.open(int(name))
 
 
 def _read_memory(pid: int, address: int, size: int) -> bytes | int:

@@ -16,12 +16,13 @@ import os
 import secrets
 import stat
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 
 from mixstack.elf import Elf
 
-from .cfi import COMPILER_VERSION, compile_table
+from .cfi import COMPILER_VERSION, compile_table, frame_sections
 from .rows import UnwindTable
 
 _MAGIC = b"mixstkUW"
@@ -29,6 +30,10 @@ _FORMAT = 1
 _HEAD = struct.Struct("<8sIII")
 _BODY = struct.Struct("<16sQQQ")
 _FILE_MAX = 1 << 30
+FOLDER_MAX = 1 << 29  # bytes of tables; the least recently used go first
+_SUFFIX = ".unwind"
+_TEMPORARY = ".tmp"
+_ABANDONED_S = 3600.0  # a temporary file of a writer that was killed
 _BUILD_ID_MAX = 128  # hex digits; longer ones are nobody's
 _SHARED = stat.S_IWGRP | stat.S_IWOTH
 
@@ -49,11 +54,15 @@ def load_table(elf: Elf, cache_dir: str | None) -> UnwindTable:
         build_id = elf.build_id
         if not build_id or len(build_id) > _BUILD_ID_MAX:
             build_id = source.hex()
-        name = f"{build_id}.unwind"
+        name = build_id + _SUFFIX
         table = _decode(_read(folder, name), source)
         if table is None:
             table = compile_table(elf)
             _write(folder, name, _encode(table, source))
+            _evict(folder, keep=name)
+        else:
+            with contextlib.suppress(OSError):
+                os.utime(name, dir_fd=folder, follow_symlinks=False)
         return table
 
 
@@ -78,11 +87,12 @@ def _own_folder(path: str) -> Iterator[int | None]:
 
 
 def _digest(elf: Elf) -> bytes:
-    """What the table is made from: the segments and `.eh_frame`, in 16 bytes."""
-    section = elf.section(".eh_frame")
+    """What the table is made from: the segments and the frame sections, in 16 bytes."""
+    sections = frame_sections(elf)
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((elf.segments, section and section.vaddr)).encode())
-    if section is not None:
+    sizes = [(name, section.vaddr, len(section.data)) for name, section in sections.items()]
+    digest.update(repr((elf.segments, sizes)).encode())
+    for section in sections.values():
         digest.update(section.data)
     return digest.digest()
 
@@ -125,7 +135,7 @@ def _read(folder: int, name: str) -> bytes | None:
 
 def _write(folder: int, name: str, data: bytes) -> None:
     """Put a file into the folder, whole or not at all; a failure leaves nothing behind."""
-    temporary = f".{secrets.token_hex(8)}.tmp"
+    temporary = f".{secrets.token_hex(8)}{_TEMPORARY}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(temporary, flags, mode=0o600, dir_fd=folder)
@@ -136,5 +146,33 @@ def _write(folder: int, name: str, data: bytes) -> None:
             file.write(data)
         os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
+        _remove(folder, temporary)
+
+
+def _evict(folder: int, keep: str) -> None:
+    """Remove what was used least recently, until the folder is within its bound.
+
+    Another recorder may do the same at the same time: what is gone already is no error, and a table
+    that it has open stays readable.
+    """
+    now = time.time()
+    tables: list[tuple[float, int, str]] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            info = entry.stat(follow_symlinks=False)
+            if entry.name.endswith(_SUFFIX):
+                tables.append((info.st_mtime, info.st_size, entry.name))
+            elif entry.name.endswith(_TEMPORARY) and now - info.st_mtime > _ABANDONED_S:
+                _remove(folder, entry.name)
+    total = sum(size for _, size, _ in tables)
+    for _, size, name in sorted(tables):
+        if total <= FOLDER_MAX:
+            break
+        if name != keep:
+            _remove(folder, name)
+            total -= size
+
+
+def _remove(folder: int, name: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=folder)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mixstack.bpf.wire import PAGE_SHIFT, PAGE_SIZE, RowKind
-from mixstack.elf import BadElf, Elf
+from mixstack.elf import BadElf, Elf, Section
 
-from .entries import read_entries
+from .callees import with_slots
+from .entries import Fde, read_entries
 from .instructions import Interpreter
 from .rows import KIND_SHIFT, PC_MASK, UnwindTable, index_pages
 
-COMPILER_VERSION = 2
+COMPILER_VERSION = 3
 """Counts up whenever the same file would give other rows or pages."""
 
 _CODE_MAX = 1 << 30  # bytes from the first to the last instruction of a file: none comes near
 _SECTION_MAX = 1 << 28  # bytes of .eh_frame: the largest known are below 32 MB
+_DEBUG_FRAME = ".debug_frame"
+_DEBUG_CIE = b"\xff\xff\xff\xff"
 _NONE = RowKind.NONE << KIND_SHIFT
 _RULE = ~PC_MASK
 
@@ -38,21 +42,51 @@ class _Region(NamedTuple):
 
 
 def compile_table(elf: Elf) -> UnwindTable:
-    """The unwind table of a file, from its `.eh_frame`.
+    """The unwind table of a file, from its `.eh_frame`, and where that is silent `.debug_frame`.
 
     An FDE that is broken, or outside of the executable segments, is left out. Raises BadElf if
-    nothing is left, if there is no `.eh_frame`, or if the file's own numbers are absurd.
+    nothing is left, if there is neither section, or if the file's own numbers are absurd.
     """
     code = code_range(elf)
-    section = elf.section(".eh_frame")
-    if section is None or not section.data:
+    sections = frame_sections(elf)
+    if not sections:
         raise BadElf(f"{elf.name}: no .eh_frame")
-    if len(section.data) > _SECTION_MAX:
-        raise BadElf(f"{elf.name}: .eh_frame of {len(section.data)} bytes")
-    rows = compile_rows(bytes(section.data), section.vaddr, code)
+    if any(len(section.data) > _SECTION_MAX for section in sections.values()):
+        raise BadElf(f"{elf.name}: call frame information of absurd size")
+    entries: list[Fde] = []
+    for name, section in sections.items():
+        more = read_entries(bytes(section.data), section.vaddr, debug=name == _DEBUG_FRAME)
+        entries = _with_others(entries, more) if entries else more
+    rows = compile_rows(entries, code)
     if len(rows) == 1:
-        raise BadElf(f"{elf.name}: .eh_frame says nothing of the code")
+        raise BadElf(f"{elf.name}: its call frame information says nothing of the code")
+    rows = with_slots(rows, code.base, elf, {fde.start: fde for fde in entries})
     return UnwindTable(code.base, rows.tobytes(), index_pages(rows, code.end - code.base))
+
+
+def frame_sections(elf: Elf) -> dict[str, Section]:
+    """The sections that a table is made from, by name, the one that counts more first."""
+    found = {name: elf.section(name) for name in (".eh_frame", _DEBUG_FRAME)}
+    return {
+        name: section
+        for name, section in found.items()
+        if section is not None
+        and len(section.data) >= 8
+        # A section that is compressed begins with something else than a CIE.
+        and (name != _DEBUG_FRAME or section.data[4:8] == _DEBUG_CIE)
+    }
+
+
+def _with_others(entries: list[Fde], others: Iterable[Fde]) -> list[Fde]:
+    """The FDEs, and those of `others` that begin where none of them speaks; sorted again."""
+    starts = [fde.start for fde in entries]
+
+    def is_silent(fde: Fde) -> bool:
+        before = bisect_right(starts, fde.start) - 1
+        return before < 0 or fde.start >= entries[before].start + entries[before].size
+
+    more = [fde for fde in others if is_silent(fde)]
+    return sorted([*entries, *more], key=lambda fde: (fde.start, fde.size)) if more else entries
 
 
 def compile_vdso(data: bytes) -> UnwindTable:
@@ -72,7 +106,7 @@ def code_range(elf: Elf) -> CodeRange:
     return CodeRange(base, end)
 
 
-def compile_rows(eh_frame: bytes, vaddr: int, code: CodeRange) -> array[int]:
+def compile_rows(entries: Iterable[Fde], code: CodeRange) -> array[int]:
     """The packed rows for the code, sorted by pc, the first at pc 0.
 
     Where no FDE speaks there is a row of kind NONE; two neighbours never have the same rule.
@@ -80,7 +114,7 @@ def compile_rows(eh_frame: bytes, vaddr: int, code: CodeRange) -> array[int]:
     rows = array("Q", [_NONE])
     rule = _NONE  # of the last row
     covered = 0
-    for start, stop, relative in _without_overlap(_regions(eh_frame, vaddr, code)):
+    for start, stop, relative in _without_overlap(_regions(entries, code)):
         if start > covered and rule != _NONE:
             rows.append(_NONE + covered)
             rule = _NONE
@@ -105,17 +139,17 @@ def compile_jit(eh_frame: bytes, address: int, code: tuple[int, int]) -> UnwindT
     None if it says nothing of that code.
     """
     start, end = code[0] & -PAGE_SIZE, code[1]
-    rows = compile_rows(eh_frame, address, CodeRange(start, end))
+    rows = compile_rows(read_entries(eh_frame, address), CodeRange(start, end))
     if len(rows) == 1:
         return None
     return UnwindTable(start, rows.tobytes(), index_pages(rows, end - start))
 
 
-def _regions(eh_frame: bytes, vaddr: int, code: CodeRange) -> Iterator[_Region]:
+def _regions(entries: Iterable[Fde], code: CodeRange) -> Iterator[_Region]:
     """What each sound FDE inside of the code says, sorted by start, then by size."""
     interpreter = Interpreter()
     base, end = code
-    for start, size, cie, instructions in read_entries(eh_frame, vaddr):
+    for start, size, cie, instructions in entries:
         if base <= start < end:
             relative = interpreter.rows(cie, instructions)
             if relative is not None:

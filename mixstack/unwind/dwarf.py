@@ -4,7 +4,7 @@ from __future__ import annotations
 
 RBP = 6  # x86-64 psABI, table 3.36: DWARF register numbers
 RSP = 7
-R10 = 10
+R15 = 15
 RIP = 16
 
 _DW_OP_DEREF = 0x06

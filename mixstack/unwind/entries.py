@@ -1,4 +1,8 @@
-"""`.eh_frame` taken apart: its CIEs, and the FDEs that refer to them (LSB 5.0, 10.6)."""
+"""`.eh_frame` and `.debug_frame` taken apart: CIEs, and the FDEs that refer to them.
+
+Source: LSB 5.0, 10.6; DWARF 5, 6.4.1. The two differ in how an FDE names its CIE and in how
+addresses are written.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from typing import NamedTuple
 from .dwarf import RIP, BadDwarf, sleb, uleb
 
 _EXTENDED_LENGTH = 0xFFFFFFFF
+_DEBUG_CIE = 0xFFFFFFFF
+_ADDRESS_8_NO_SEGMENT = bytes([8, 0])
 _PCREL = 0x10
 _OMIT = 0xFF
 # DW_EH_PE formats of fixed size: struct code and bytes (LSB 5.0, 10.5).
@@ -46,8 +52,10 @@ class Fde(NamedTuple):
     instructions: bytes
 
 
-def read_entries(data: bytes, vaddr: int) -> list[Fde]:
+def read_entries(data: bytes, vaddr: int, *, debug: bool = False) -> list[Fde]:
     """The FDEs of a section's bytes at its own address `vaddr`, sorted by start, then by size.
+
+    `.eh_frame`, or with `debug` a `.debug_frame` of 32-bit DWARF, as all files have it.
 
     What cannot be understood is left out. Linear in the section's size: a CIE counts only where
     the walk from entry to entry passes it, so no byte is read as part of many entries.
@@ -72,10 +80,10 @@ def read_entries(data: bytes, vaddr: int) -> list[Fde]:
         if end > size:
             break
         if length > 4:
-            if identity == 0:
-                cies[at] = _read_cie(data[at + 8 : end])
+            if identity == (_DEBUG_CIE if debug else 0):
+                cies[at] = _read_cie(data[at + 8 : end], debug)
             else:
-                found.append((at + 4 - identity, at + 8, end))
+                found.append((identity if debug else at + 4 - identity, at + 8, end))
         at = end
     fdes = []
     for cie_at, body, end in found:
@@ -88,14 +96,14 @@ def read_entries(data: bytes, vaddr: int) -> list[Fde]:
     return fdes
 
 
-def _read_cie(body: bytes) -> Cie | None:
+def _read_cie(body: bytes, debug: bool) -> Cie | None:
     try:
-        return _parse_cie(body)
+        return _parse_cie(body, debug)
     except (BadDwarf, IndexError, ValueError):
         return None
 
 
-def _parse_cie(body: bytes) -> Cie | None:
+def _parse_cie(body: bytes, debug: bool) -> Cie | None:
     """The CIE whose bytes behind the identity are these, or None if it is not for x86-64 code.
 
     Raises BadDwarf, IndexError or ValueError if it breaks off.
@@ -104,8 +112,12 @@ def _parse_cie(body: bytes) -> Cie | None:
     name_end = body.index(0, 1)
     augmentation = body[1:name_end]
     at = name_end + 1
-    if version not in (1, 3) or (augmentation and augmentation[:1] != b"z"):
+    if version not in (1, 3, 4) or (augmentation and (debug or augmentation[:1] != b"z")):
         return None
+    if version == 4:
+        if body[at : at + 2] != _ADDRESS_8_NO_SEGMENT:
+            return None
+        at += 2
     code_align, at = uleb(body, at)
     data_align, at = sleb(body, at)
     if version == 1:

@@ -1,6 +1,7 @@
 """What the instructions of an FDE say, as rows (DWARF 5, 6.4.2).
 
-Only the CFA, rbp and the return address are followed: rows hold no other register.
+Only the CFA, the return address and one register more are followed: rows hold no other. That is
+rbp; or, to learn where a function saves another register, that one stands in its place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from mixstack.bpf.wire import RowKind
 
 from . import dwarf
-from .dwarf import R10, RBP, RIP, RSP, BadDwarf, sleb, uleb
+from .dwarf import R15, RBP, RIP, RSP, BadDwarf, sleb, uleb
 from .entries import Cie
 from .rows import KIND_SHIFT, PC_MASK, RBP_AT_RBP, Row, pack_row
 
@@ -32,13 +33,8 @@ _STATES_MAX = 64  # remembered at a time; compilers use one or two
 _REMEMBERED_MAX = 256  # bytes of instructions: longer ones hardly ever come twice
 
 _NO_REGISTER = -1  # the CFA is an expression, or nothing has been said of it yet
-_LINEAR = {RSP: RowKind.RSP, RBP: RowKind.RBP, R10: RowKind.R10}  # register + offset
-_DEREF = {  # *(register + offset) + addend
-    (RSP, 0): RowKind.RSP_DEREF,
-    (RBP, 0): RowKind.RBP_DEREF,
-    (RSP, 8): RowKind.RSP_DEREF_8,
-    (RBP, 8): RowKind.RBP_DEREF_8,
-}
+_LINEAR = {RSP: RowKind.RSP, RBP: RowKind.RBP}  # register + offset
+_DEREF = {RSP: RowKind.RSP_DEREF, RBP: RowKind.RBP_DEREF}  # *(register + offset) + addend
 
 
 class State(NamedTuple):
@@ -57,7 +53,8 @@ _Values = tuple[int, int, bytes | None, Saved, Saved]  # a State without the pri
 class Interpreter:
     """Turns instructions into rows, and remembers what it has seen: most FDEs repeat each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, followed: int = RBP) -> None:
+        self._followed = followed
         self._initial: dict[Cie, State | None] = {}
         self._rows: dict[tuple[Cie, bytes], array[int] | None] = {}
         self._rules: dict[object, dict[int, int]] = {}
@@ -95,6 +92,7 @@ class Interpreter:
         # lies in local variables, and numbers of one byte (nearly all) are read in place.
         register, offset, expression, rbp, return_address = initial
         code_align, data_align = cie.code_align, cie.data_align
+        followed = self._followed
         stack: list[_Values] = []
         # Rule by CFA offset, for the rest of the state; None: the rest has changed.
         rules: dict[int, int] | None = None
@@ -133,7 +131,7 @@ class Interpreter:
                         now = stack.pop()
                     else:
                         now = (register, offset, expression, rbp, return_address)
-                        now, at = _apply(op, code, at, State(*now), initial, data_align)
+                        now, at = self._apply(op, code, at, State(*now), initial, data_align)
                     register, offset, expression, rbp, return_address = now
                     rules = None
                     continue
@@ -146,13 +144,13 @@ class Interpreter:
                     at += 1
                     if number >= 0x80:
                         number, at = uleb(code, at - 1)
-                    if which == RBP:
+                    if which == followed:
                         rbp = (_AT_CFA, number * data_align)
                         rules = None
                     elif which == RIP:
                         return_address = (_AT_CFA, number * data_align)
                         rules = None
-                elif which == RBP:  # restore
+                elif which == followed:  # restore
                     rbp = initial.rbp
                     rules = None
                 elif which == RIP:
@@ -180,41 +178,40 @@ class Interpreter:
             rows.append(rule + pc)
         return final
 
-
-def _apply(
-    op: int, code: bytes, at: int, state: State, initial: State, data_align: int
-) -> tuple[State, int]:
-    """The state behind one of the rarer instructions, and the offset behind its operands."""
-    if op == 0x0C:  # def_cfa
-        register, at = uleb(code, at)
-        offset, at = uleb(code, at)
-        return state._replace(register=register, offset=offset, expression=None), at
-    if op == 0x12:  # def_cfa_sf
-        register, at = uleb(code, at)
-        offset, at = sleb(code, at)
-        offset *= data_align
-        return state._replace(register=register, offset=offset, expression=None), at
-    if op == 0x0D:  # def_cfa_register: keeps the offset
-        register, at = uleb(code, at)
-        return state._replace(register=register, expression=None), at
-    if op == 0x13:  # def_cfa_offset_sf
-        offset, at = sleb(code, at)
-        return state._replace(offset=offset * data_align), at
-    if op == 0x0F:  # def_cfa_expression
-        expression, at = dwarf.block(code, at)
-        return state._replace(register=_NO_REGISTER, expression=expression), at
-    if op == 0x2E:  # GNU_args_size: for those who unwind into the frame
-        _, at = uleb(code, at)
+    def _apply(
+        self, op: int, code: bytes, at: int, state: State, initial: State, data_align: int
+    ) -> tuple[State, int]:
+        """The state behind one of the rarer instructions, and the offset behind its operands."""
+        if op == 0x0C:  # def_cfa
+            register, at = uleb(code, at)
+            offset, at = uleb(code, at)
+            return state._replace(register=register, offset=offset, expression=None), at
+        if op == 0x12:  # def_cfa_sf
+            register, at = uleb(code, at)
+            offset, at = sleb(code, at)
+            offset *= data_align
+            return state._replace(register=register, offset=offset, expression=None), at
+        if op == 0x0D:  # def_cfa_register: keeps the offset
+            register, at = uleb(code, at)
+            return state._replace(register=register, expression=None), at
+        if op == 0x13:  # def_cfa_offset_sf
+            offset, at = sleb(code, at)
+            return state._replace(offset=offset * data_align), at
+        if op == 0x0F:  # def_cfa_expression
+            expression, at = dwarf.block(code, at)
+            return state._replace(register=_NO_REGISTER, expression=expression), at
+        if op == 0x2E:  # GNU_args_size: for those who unwind into the frame
+            _, at = uleb(code, at)
+            return state, at
+        which, at = uleb(code, at)
+        saved, at = _rule_of_register(op, code, at, data_align)
+        if op == 0x06:  # restore_extended
+            saved = initial.rbp if which == self._followed else initial.return_address
+        if which == self._followed:
+            return state._replace(rbp=saved), at
+        if which == RIP:
+            return state._replace(return_address=saved), at
         return state, at
-    which, at = uleb(code, at)
-    saved, at = _rule_of_register(op, code, at, data_align)
-    if op == 0x06:  # restore_extended
-        saved = initial.rbp if which == RBP else initial.return_address
-    if which == RBP:
-        return state._replace(rbp=saved), at
-    if which == RIP:
-        return state._replace(return_address=saved), at
-    return state, at
 
 
 def _rule_of_register(op: int, code: bytes, at: int, data_align: int) -> tuple[Saved, int]:
@@ -254,29 +251,34 @@ def rule_of(state: State, signal: bool) -> int:
     cfa = _cfa_of(state)
     if cfa is None or state.return_address != _RETURN_ADDRESS:
         return RowKind.NONE << KIND_SHIFT
-    kind, offset = cfa
     try:
-        return pack_row(Row(0, kind, offset, _rbp_of(state)))
+        return pack_row(cfa._replace(rbp=_rbp_of(state)))
     except ValueError:
         return RowKind.NONE << KIND_SHIFT
 
 
-def _cfa_of(state: State) -> tuple[RowKind, int] | None:
+def _cfa_of(state: State) -> Row | None:
+    """The row for the CFA alone; None if there is no kind for it."""
     if state.expression is None:
-        kind = _LINEAR.get(state.register)
-        return None if kind is None else (kind, state.offset)
+        return _linear(state.register, state.offset)
     threshold = dwarf.plt_threshold(state.expression)
     if threshold is not None:
-        return RowKind.PLT, threshold
+        return Row(0, RowKind.PLT, threshold)
     found = dwarf.dereference(state.expression)
     if found is not None:
         register, offset, addend = found
-        kind = _DEREF.get((register, addend))
-        return None if kind is None else (kind, offset)
+        kind = _DEREF.get(register)
+        return None if kind is None else Row(0, kind, offset, addend=addend)
     linear = dwarf.register_plus(state.expression)
-    if linear is not None:
-        kind = _LINEAR.get(linear[0])
-        return None if kind is None else (kind, linear[1])
+    return None if linear is None else _linear(*linear)
+
+
+def _linear(register: int, offset: int) -> Row | None:
+    kind = _LINEAR.get(register)
+    if kind is not None:
+        return Row(0, kind, offset)
+    if 0 <= register <= R15:
+        return Row(0, RowKind.REGISTER, offset, register=register)
     return None
 
 

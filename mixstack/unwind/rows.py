@@ -36,11 +36,15 @@ RBP_SHIFT = 48
 KIND_SHIFT = 60
 CFA_LIMIT = 1 << 15  # |cfa_offset| / 8 is below this
 RBP_LIMIT = 1 << 11  # |rbp| / 8 is below this; its most negative value is RBP_AT_RBP
+_DEREF_BITS = 11  # of the offset to a CFA that is kept in memory; the rest is the addend's
+_DEREF_LIMIT = 1 << (_DEREF_BITS - 1)
+_OFFSET_BITS, _SLOT_BITS = 5, 7  # of a CFA in any register; the rest is the register's number
 
 RBP_AT_RBP = wire.RBP_AT_RBP * 8
 """`Row.rbp`: the caller's rbp is saved where rbp points."""
 
 _UNSCALED = frozenset({RowKind.PLT})  # kinds whose offset is stored as it is, not divided by 8
+_DEREF = frozenset({RowKind.RSP_DEREF, RowKind.RBP_DEREF})
 
 
 class Row(NamedTuple):
@@ -48,12 +52,17 @@ class Row(NamedTuple):
 
     pc: bytes from the table's base. cfa_offset: bytes (for PLT: the threshold). rbp: where the
     caller's rbp is saved, bytes from the CFA; None: rbp is unchanged; or `RBP_AT_RBP`.
+    addend: bytes, of a CFA that is kept in memory. register: of kind REGISTER, as DWARF numbers it.
+    slot: the function called from here saves that register at its own CFA - slot; 0: it does not.
     """
 
     pc: int
     kind: RowKind
     cfa_offset: int = 0
     rbp: int | None = None
+    addend: int = 0
+    register: int = 0
+    slot: int = 0
 
 
 class UnwindTable(NamedTuple):
@@ -72,29 +81,57 @@ class UnwindTable(NamedTuple):
 
 def pack_row(row: Row) -> int:
     """The row as a u64. Raises ValueError if a number does not fit."""
-    scale = 1 if row.kind in _UNSCALED else 8
-    cfa, cfa_rest = divmod(row.cfa_offset, scale)
     rbp, rbp_rest = divmod(row.rbp or 0, 8)
-    if cfa_rest or rbp_rest or row.rbp == 0:
-        raise ValueError(f"{row}: an offset is no multiple of 8, or rbp is saved at the CFA itself")
-    if not (
-        0 <= row.pc <= PC_MASK
-        and -CFA_LIMIT <= cfa < CFA_LIMIT
-        and (-RBP_LIMIT < rbp < RBP_LIMIT or row.rbp == RBP_AT_RBP)
-    ):
+    if rbp_rest or row.rbp == 0:
+        raise ValueError(f"{row}: rbp's place is no multiple of 8, or it is the CFA itself")
+    if not (0 <= row.pc <= PC_MASK and (-RBP_LIMIT < rbp < RBP_LIMIT or row.rbp == RBP_AT_RBP)):
         raise ValueError(f"{row}: out of range")
-    return (
-        row.kind << KIND_SHIFT | (rbp & 0xFFF) << RBP_SHIFT | (cfa & 0xFFFF) << CFA_SHIFT | row.pc
-    )
+    return row.kind << KIND_SHIFT | (rbp & 0xFFF) << RBP_SHIFT | _cfa(row) << CFA_SHIFT | row.pc
+
+
+def _cfa(row: Row) -> int:
+    """Bits 32..47 of a row. Raises ValueError if a number does not fit."""
+    unscaled = row.kind in _UNSCALED
+    fields = [(row.cfa_offset if unscaled else _eighth(row.cfa_offset), -CFA_LIMIT, 16)]
+    if row.kind in _DEREF:
+        fields = [(_eighth(row.cfa_offset), -_DEREF_LIMIT, _DEREF_BITS)]
+        fields.append((_eighth(row.addend), 0, 16 - _DEREF_BITS))
+    elif row.kind is RowKind.REGISTER:
+        fields = [(_eighth(row.cfa_offset), 0, _OFFSET_BITS)]
+        fields.append((_eighth(row.slot), 0, _SLOT_BITS))
+        fields.append((row.register, 0, 16 - _OFFSET_BITS - _SLOT_BITS))
+    word = at = 0
+    for value, least, bits in fields:
+        if not least <= value < least + (1 << bits):
+            raise ValueError(f"{row}: {value} does not fit")
+        word |= (value & (1 << bits) - 1) << at
+        at += bits
+    return word
+
+
+def _eighth(offset: int) -> int:
+    words, rest = divmod(offset, 8)
+    if rest:
+        raise ValueError(f"{offset} is no multiple of 8")
+    return words
 
 
 def unpack_row(word: int) -> Row:
     """The row that a u64 stands for. Raises ValueError for a kind that there is not."""
     kind = RowKind(word >> KIND_SHIFT)
-    cfa = _signed(word >> CFA_SHIFT & 0xFFFF, 16)
+    cfa = word >> CFA_SHIFT & 0xFFFF
     rbp = _signed(word >> RBP_SHIFT & 0xFFF, 12)
-    scale = 1 if kind in _UNSCALED else 8
-    return Row(word & PC_MASK, kind, cfa * scale, rbp * 8 if rbp else None)
+    row = Row(word & PC_MASK, kind, rbp=rbp * 8 if rbp else None)
+    if kind is RowKind.REGISTER:
+        return row._replace(
+            cfa_offset=(cfa & (1 << _OFFSET_BITS) - 1) * 8,
+            slot=(cfa >> _OFFSET_BITS & (1 << _SLOT_BITS) - 1) * 8,
+            register=cfa >> _OFFSET_BITS + _SLOT_BITS,
+        )
+    if kind in _DEREF:
+        offset = _signed(cfa & (1 << _DEREF_BITS) - 1, _DEREF_BITS)
+        return row._replace(cfa_offset=offset * 8, addend=(cfa >> _DEREF_BITS) * 8)
+    return row._replace(cfa_offset=_signed(cfa, 16) * (1 if kind in _UNSCALED else 8))
 
 
 def index_pages(rows: array[int], size: int) -> bytes:

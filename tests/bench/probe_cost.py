@@ -17,9 +17,12 @@ from typing import Final, NamedTuple
 
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.wire import TAG_SHIFT, Counter, EntryKind, SampleHead
-from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
+from mixstack.record.describe import Describer
+from mixstack.record.follow import MAPPINGS_MAX, Follower
+from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.session import cache_folder
+from mixstack.record.shared import Listener, Shared
 from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 
@@ -76,11 +79,12 @@ def measure(pid: int, rate_hz: int, seconds: float) -> Window:
         registry.find(process, line)
     rows, pages = registry.table_sizes()
     with ExitStack() as stack:
-        probe = Probe(Sizes(2 * MAPPINGS_MAX, pages + (1 << 16), rows + (1 << 20), 1 << 24))
+        probe = Probe(Sizes(MAPPINGS_MAX, pages + (1 << 16), rows + (1 << 20), 1 << 24))
         stack.callback(probe.close)
-        space = TableSpace(probe.rows, probe.pages)
-        listener = Listener(lambda _: None, lambda _: None, lambda _: None)
-        follower = Follower(process, probe, registry, space, listener)
+        describer = Describer(registry, TableSpace(probe.rows, probe.pages))
+        listener = Listener(lambda _: None, lambda _: None, lambda _pid, _note: None, print)
+        shared = Shared(probe, registry, describer, MappingSpace(probe.mappings), listener)
+        follower = Follower(process, shared)
         follower.refresh(asked=True)
         probe.start(rate_hz)
         _drain(probe, _SETTLE_S)

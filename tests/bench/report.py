@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 
@@ -75,6 +76,12 @@ class Section:
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+def as_json(head: str, sections: list[Section]) -> str:
+    """The same as one JSON object, for comparisons over time."""
+    value = {"head": head.strip().splitlines(), "sections": [asdict(each) for each in sections]}
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def document(head: str, sections: list[Section]) -> str:

@@ -1,7 +1,8 @@
 """The numbers of docs/benchmarks.md: `python -m tests.bench.run [--quick] [SECTION...]`, as root.
 
-Prints each section as it is done. Only a whole run, neither quick nor of single sections, writes
-the page. A timing is never a test: a missed goal is written down, the exit code stays 0.
+Prints each section as it is done, and writes all of them to bench/results. Only a whole run,
+neither quick nor of single sections, writes the page. A timing is never a test: a missed goal is
+written down, the exit code stays 0.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Final
 
 from ..interpreters import Build, all_builds
 from . import merging, probe_cost, recorder, slowdown, unwind_tables
-from .report import Section, document
+from .report import Section, as_json, document
 
 ROOT: Final = Path(__file__).parent.parent.parent
+RESULTS: Final = ROOT / "bench" / "results"  # of this machine alone: not committed
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 MINORS: Final = ((3, 11), (3, 12), (3, 13))
 
@@ -45,6 +47,10 @@ def main(arguments: list[str]) -> int:
         for sentence in section.missed:
             print(f"missed: {sentence}", flush=True)
     print(f"\n{time.monotonic() - begin:.0f} s in all")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    result = RESULTS / f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H%M%S}.json"
+    result.write_text(as_json(head, sections), encoding="utf-8")
+    print(f"wrote {result.relative_to(ROOT)}")
     if not quick and not wanted:
         PAGE.write_text(document(head, sections), encoding="utf-8")
         print(f"wrote {PAGE.relative_to(ROOT)}")
@@ -77,7 +83,9 @@ def _sections(builds: list[Build], quick: bool) -> dict[str, Callable[[], Sectio
         "slowdown": lambda: slowdown.section(
             middle.executable, middle.id, repeats=2 if quick else 5, units=2 if quick else 3
         ),
-        "merge": lambda: merging.section((100_000,) if quick else (100_000, 1_000_000)),
+        "merge": lambda: merging.section(
+            (10_000,) if quick else (10_000, 100_000, 1_000_000, 10_000_000)
+        ),
         "tables": lambda: unwind_tables.section(files, repeats=2 if quick else 5),
     }
 

@@ -27,7 +27,7 @@ def helpers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("native")
     folder.chmod(0o755)
     built = {}
-    for name, flags in (("helper", ()), ("bare", BARE)):
+    for name, flags in (("helper", ()), ("bare", BARE), ("odd_rules", ()), ("spin", ())):
         built[name] = folder / f"lib{name}.so"
         source = HERE / "native" / f"{name}.c"
         compiler = ("gcc", "-shared", "-fPIC", "-O2", "-fomit-frame-pointer", "-pthread")

@@ -28,6 +28,7 @@ from mixstack.record.session import record as record_session
 from mixstack.symbolize.names import Namer
 
 MIXSTACK = (sys.executable, "-c", "from mixstack.cli.main import entry; entry()")
+LOADER = os.environ.get("MIXSTACK_LOADER", "auto")  # the command reads it by itself
 LONGEST_LIFE_S = 120  # a target outlives even a killed test run by no more than this
 
 
@@ -106,12 +107,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(mixstack.__file__).parent.parent)}
 
 
-def record(pid: int, output: Path, *, seconds: float = 0.5, rate_hz: int = 4999) -> Capture:
+def record(
+    pid: int, output: Path, *, seconds: float = 0.5, rate_hz: int = 4999, lines: bool = False
+) -> Capture:
     """Records a running process, in this one: starting the command takes longer than the sampling.
 
-    What the command adds to it is the subject of test_endings.
+    What the command adds to it is the subject of test_endings. lines: of native code, which few
+    tests are about and which take as long as the sampling.
     """
-    options = RecordOptions(pid, (), str(output), seconds, rate_hz)
+    options = RecordOptions(pid, (), str(output), seconds, rate_hz, lines=lines, loader=LOADER)
     done = record_session(options, lambda _progress: None)
     if done.footer.reason == "interrupted":
         raise KeyboardInterrupt  # it was meant for the tests

@@ -50,6 +50,7 @@ class Outcome(enum.Enum):
     SAME = "the same stack"
     CHANGING = "in the middle of a change: the stack before it or after it, or marked as partial"
     CUT = "the native walk stopped early and says so; all that is there is the same, in order"
+    BLIND = "the debugger's own walk stopped early; as far as it goes, all is the same"
     NOT_SAMPLED = "no sample was taken at this moment"
     DIFFERENT = "different"
 
@@ -71,6 +72,8 @@ def compare(meeting: Meeting) -> tuple[Outcome, str]:
             return (Outcome.DIFFERENT, wrong + text) if wrong else (Outcome.SAME, text)
         if runs is not None and _cut(stack) and _follows(ours, join(stopped, runs)):
             return Outcome.CUT, text
+        if runs is not None and _blind(stopped) and _goes_on(ours, stopped, runs):
+            return Outcome.BLIND, text
     except Misfit as misfit:
         return Outcome.DIFFERENT, f"the debugger's frames do not join: {misfit}\n{text}"
     if _one_of(ours, stopped, around) or _owns_up(ours, meeting, stack):
@@ -90,6 +93,27 @@ def _one_of(ours: Sequence[Item], stopped: Stopped, around: Sequence[Runs]) -> b
 
 def _cut(stack: Stack) -> bool:
     return stack.merged.fit is Fit.PARTIAL and stack.sample.stack.native_end is not NativeEnd.ROOT
+
+
+def _blind(stopped: Stopped) -> bool:
+    """Whether the debugger's outermost frame is none: what it took for a return address is null."""
+    return stopped.native[-1][0] == 0
+
+
+def _goes_on(ours: Sequence[Item], stopped: Stopped, runs: Runs) -> bool:
+    """The native frames that the debugger has, innermost; all Python frames."""
+    native = [item for item in ours if isinstance(item, NativeItem)]
+    theirs = [pc for pc, _, _ in stopped.native[:-1]][::-1]
+    python = [item for item in ours if isinstance(item, PythonItem)]
+    known = [Python(c, o) for _, frames in runs for c, o, incomplete in frames if not incomplete]
+    return (
+        0 < len(theirs) <= len(native)
+        and all(
+            item.frame.pc == pc for item, pc in zip(native[-len(theirs) :], theirs, strict=True)
+        )
+        and len(python) == len(known)
+        and all(map(_is, python, known))
+    )
 
 
 def _follows(ours: Sequence[Item], truth: Sequence[Native | Python]) -> bool:

@@ -1,8 +1,9 @@
 """Spends CPU time in a known way, and says how much: `shares_program.py SECONDS TRUTH GO`.
 
 It begins when the file GO is there.
-Every part has a function of its own name, and its time is taken by the thread's own CPU clock right
-around the call. At the end the file TRUTH holds a JSON object: seconds by part.
+Every part has a function of its own name and does the same work in each call. The call's CPU time
+is taken by the thread's own clock right around it. At the end the file TRUTH holds a JSON list of
+[part, begin, end, seconds], one for each call: CLOCK_MONOTONIC in ns, and CPU time.
 """
 
 import ctypes
@@ -18,7 +19,7 @@ DATA = bytes(random.Random(1).choices(range(64), k=20_000))
 COMPARE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.POINTER(ctypes.c_int)] * 2)
 PAIR = ctypes.c_int * 2
 LIBC = ctypes.CDLL(None)
-TOOK = {}
+CALLS = []
 
 
 def in_python(rounds):
@@ -72,9 +73,10 @@ def in_callback(rounds):
 
 
 def timed(part, run, *arguments):
-    begin = time.thread_time()
+    begin_ns, begin = time.monotonic_ns(), time.thread_time()
     run(*arguments)
-    TOOK[part] = TOOK.get(part, 0.0) + time.thread_time() - begin
+    took, end_ns = time.thread_time() - begin, time.monotonic_ns()
+    CALLS.append((part, begin_ns, end_ns, took))
 
 
 @COMPARE
@@ -116,7 +118,7 @@ def main():
         for run in rounds:
             run()
     with open(sys.argv[2], "w") as truth:
-        json.dump(TOOK, truth)
+        json.dump(CALLS, truth)
 
 
 print("ready", flush=True)

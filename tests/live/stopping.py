@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 import pytest
 
+from mixstack.bpf.perf import Event
 from mixstack.capture.reader import Capture
 
 from ..interpreters import Build
@@ -47,8 +48,10 @@ _IOC_SET_BPF = 0x40042408
 class SwitchClock:
     """Stands in for the recorder's clock: runs the probe when a thread of `pid` leaves the CPU.
 
-    Threads that are made later are not seen.
+    Threads that are made later are not seen, and nothing is throttled.
     """
+
+    throttled = 0
 
     def __init__(self, pid: int, program_fd: int, _rate_hz: int) -> None:
         self._fds = []
@@ -57,6 +60,9 @@ class SwitchClock:
             self._fds.append(fd)
             fcntl.ioctl(fd, _IOC_SET_BPF, program_fd)
             fcntl.ioctl(fd, _IOC_ENABLE, 0)
+
+    def count(self) -> None:
+        pass
 
     def close(self) -> None:
         while self._fds:
@@ -165,12 +171,12 @@ def _record(pid: int, folder: Path, seconds: float) -> Capture:
     ready = folder / "ready"
     ready.unlink(missing_ok=True)
 
-    def clock(program_fd: int, rate_hz: int) -> SwitchClock:
+    def clock(program_fd: int, rate_hz: int, _event: Event) -> SwitchClock:
         made = SwitchClock(pid, program_fd, rate_hz)
         ready.touch()
         return made
 
-    with patch("mixstack.bpf.probe.CpuClock", clock):
+    with patch("mixstack.bpf.probe.SamplingClock", clock):
         return record(pid, folder / "out.data", seconds=seconds)
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 
 STOPS, STEPS = 10, 30
 THREADS = 6
-RIGHT = (Outcome.SAME, Outcome.CHANGING, Outcome.CUT)
+RIGHT = (Outcome.SAME, Outcome.CHANGING, Outcome.CUT, Outcome.BLIND)
 CUT = 0.1  # the most of moments; a call-back by libffi passes through code without unwind tables
 BOTH_KNOW = 0.5  # the least share of moments at which nothing was being changed
 
@@ -43,7 +43,8 @@ def test_a_debugger_sees_the_same_stacks(build: Build, tmp_path: Path) -> None:
                 tampered += 1
     assert outcomes.total() >= STOPS * THREADS
     assert outcomes[Outcome.SAME] >= BOTH_KNOW * outcomes.total(), outcomes
-    assert outcomes[Outcome.CUT] <= CUT * outcomes.total(), outcomes
+    cut = outcomes[Outcome.CUT] + outcomes[Outcome.BLIND]
+    assert cut <= CUT * outcomes.total(), outcomes
     assert len(shapes) > 10
     assert tampered >= STOPS
 

@@ -28,19 +28,18 @@ ARROWS: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "elf": set(),
-    "bpf": {"errors"},
+    "collector": set(),
+    "columns": {"model"},
+    "privileges": set(),
+    "bpf": {"errors", "privileges"},
     "elf_names": {"elf"},
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
-    "capture": {
-        "model",
-        "jit.model",
-        "errors",
-        "bpf.wire",
-    },  # samples are stored as the probe sent them
+    # samples are stored as the probe sent them
+    "capture": {"model", "jit.model", "columns", "errors", "collector", "bpf.wire"},
     "jit": {"elf"},
     "symbolize": {"model", "elf", "jit"},
-    "merge": {"model"},
+    "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
         "",
@@ -52,17 +51,30 @@ ARROWS: dict[str, set[str]] = {
         "unwind",
         "target",
         "capture.writer",
+        "privileges",
         "jit",
         "symbolize.kernel",
         "symbolize.record_side",
+        "symbolize.native",
         "symbolize.rooted",
+    },
+    "doctor": {
+        "errors",
+        "privileges",
+        "bpf",
+        "target",
+        "record.launch",
+        "record.modules",
     },
     "cli": {
         "",
+        "doctor",
+        "privileges",
         "model",
         "errors",
         "record.options",
         "record.session",
+        "collector",
         "capture.reader",
         "symbolize.names",
         "symbolize.offline",
@@ -91,6 +103,7 @@ IMPURE = {
     "symbolize.offline": "the same, for a capture that was cut off",
     "symbolize.rooted": "opens a file below a root folder",
     "symbolize.debug_files": "looks for the debug files of a file",
+    "symbolize.native": "opens the files whose source lines are wanted",
 }
 WORLD = {
     "os",
@@ -114,7 +127,11 @@ WORLD = {
 READS_THE_ENVIRONMENT = {
     ("cli.main", "main"),  # MIXSTACK_DEBUG
     ("bpf.libbpf", "__init__"),  # MIXSTACK_DEBUG
+    ("bpf.bcc", "_quiet"),  # the same
+    ("bpf.bcc", "_kernel_source"),  # bcc is told so
     ("record.session", "cache_folder"),
+    ("cli.record", "record"),  # SUDO_UID and its like; what CMD inherits
+    ("cli.output", "open_output"),  # SUDO_UID and its like
 }
 
 
@@ -209,7 +226,7 @@ def test_the_probe_and_the_join_never_meet() -> None:
         parts = {name.partition(".")[0] for name in our_imports(source)}
         assert not {"bpf", "merge"} <= parts, source.name
     joined = reachable("merge.profile", "merge.splice", "export.speedscope", "export.collapsed")
-    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model"}
+    assert {name.partition(".")[0] for name in joined} <= {"merge", "export", "model", "columns"}
 
 
 def test_right_of_the_capture_nothing_needs_a_kernel_or_a_target() -> None:
@@ -226,7 +243,18 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     parts = {n.split(".")[1] for n in loaded.stdout.split()}
-    assert parts == {"capture", "jit", "symbolize", "merge", "export", "model", "errors", "bpf"}
+    assert parts == {
+        "capture",
+        "jit",
+        "symbolize",
+        "merge",
+        "export",
+        "model",
+        "columns",
+        "collector",
+        "errors",
+        "bpf",
+    }
     assert {n for n in loaded.stdout.split() if ".bpf" in n} == {
         "mixstack.bpf",
         "mixstack.bpf.wire",
@@ -292,7 +320,7 @@ def test_only_the_command_line_prints_and_exits(source: Source) -> None:
         assert name != "print", f"line {line}"
 
 
-def test_the_environment_is_read_in_three_places() -> None:
+def test_the_environment_is_read_in_few_places() -> None:
     found: set[tuple[str, str]] = set()
     for source in SOURCES:
         for function in ast.walk(source.tree):
@@ -382,9 +410,14 @@ def test_the_probe_says_its_licence(path: Path) -> None:
 
 def test_the_probe_has_the_form_that_every_kernel_takes() -> None:
     """Tail calls and bounded loops, no calls between functions, no globals: see ARCHITECTURE.md."""
-    text = "\n".join(p.read_text() for p in sorted((PACKAGE / "bpf").glob("*.[ch]")))
+    sources = {p.name: p.read_text() for p in sorted((PACKAGE / "bpf").glob("*.[ch]"))}
     for forbidden in ("bpf_loop(", "bpf_for(", "__noinline", "bpf_map_update_elem"):
-        assert forbidden not in text, forbidden
+        found = [name for name, text in sources.items() if forbidden in text]
+        # What runs where a process forks is not in an interrupt: no lock of a map is held there.
+        # (bcc has a function of that name already; its header gives ours another.)
+        updating = ["bcc.bpf.h", "lives.bpf.h"]
+        allowed = updating if forbidden == "bpf_map_update_elem" else []
+        assert found == allowed, forbidden
 
 
 def test_nothing_names_the_machine_it_was_written_on() -> None:

@@ -127,7 +127,7 @@ def test_the_readme_shows_each_command(name: str) -> None:
 
 def test_the_readme_shows_the_footer_that_record_prints() -> None:
     quality = Quality(samples=1, fits={Fit.EXACT: 1})
-    result = RecordResult(Footer(1, 1, Losses(), "duration"), (), 1, None, 999.0)
+    result = RecordResult(Footer(1, 1, Losses(), "duration"), (), 1, None, 999.0, "cycles")
     real = footer_lines(RecordOptions(1, ()), result, quality)
     (block,) = (b for b in blocks(README.read_text(), "console") if "mixstack record" in b)
     assert labels(block.splitlines()[1:]) == labels(real)
@@ -179,7 +179,7 @@ def test_the_architecture_has_a_row_for_each_folder() -> None:
 def test_the_architecture_names_the_programs_of_the_probe() -> None:
     source = (ROOT / "mixstack" / "bpf" / "mixstack.bpf.c").read_text()
     programs = re.findall(r'^SEC\("perf_event"\)\nint (\w+)\(', source, re.MULTILINE)
-    assert len(programs) == 8
+    assert len(programs) == 9
     text = (ROOT / "ARCHITECTURE.md").read_text()
     assert all(f"`{p}`" in text or f"[{p}]" in text for p in programs), programs
 

@@ -1,8 +1,6 @@
 """hashlib over much data in a thread: the GIL is released inside hand-written assembler.
 
-While that code puts another buffer on the stack, two instructions long, its unwind table counts
-from a register that no row of the probe's tables can name: there the walk starts again at the
-marker, once in some thousand samples.
+For some instructions its unwind table counts from registers that only a leaf can tell.
 
 stack = root | thread py:digest ( c:@_hashlib*,EVP_* )+ ( c:@libcrypto* )+
 """

@@ -7,21 +7,25 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mixstack.bpf import perf, wire
+from mixstack.bpf.bcc import BccObject
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
 from mixstack.bpf.perf import cpus_in, online_cpus, possible_cpus
-from mixstack.bpf.privileges import effective_capabilities, missing_capabilities
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.wire import Counter, Record, SampleHead
-from mixstack.errors import ProbeRejected
+from mixstack.errors import NoHardwareClock, ProbeRejected
+from mixstack.privileges.capabilities import effective_capabilities, missing_capabilities
 
 SIZES = Sizes(mappings=64, pages=1 << 12, rows=1 << 12, ring_bytes=1 << 20)
 RATE_HZ = 499
+LOADER = os.environ.get("MIXSTACK_LOADER", "auto")
 
 
 @pytest.mark.parametrize(
@@ -47,21 +51,20 @@ def test_the_cpus_of_this_machine() -> None:
 @pytest.mark.parametrize(
     ("rate_hz", "period_ns"), [(1, 1_000_000_000), (99, 10_101_010), (999, 1_001_001)]
 )
-def test_the_period(monkeypatch: pytest.MonkeyPatch, rate_hz: int, period_ns: int) -> None:
-    monkeypatch.setattr(perf, "online_cpus", list)
-    assert perf.CpuClock(-1, rate_hz).period_ns == period_ns
+def test_the_period(rate_hz: int, period_ns: int) -> None:
+    assert perf.period_ns(rate_hz) == period_ns
 
 
 def _permitted() -> None:
     missing = missing_capabilities(effective_capabilities())
     if missing and not os.environ.get("MIXSTACK_REQUIRE_ALL"):
-        pytest.skip(f"loading BPF programs needs {' and '.join(missing)}")
+        pytest.skip(f"loading BPF programs needs {' and '.join(c.name for c in missing)}")
 
 
 @pytest.fixture
 def probe() -> Iterator[Probe]:
     _permitted()
-    loaded = Probe(SIZES)
+    loaded = Probe(SIZES, LOADER)
     yield loaded
     loaded.close()
 
@@ -126,7 +129,7 @@ def test_only_processes_that_are_set_are_sampled(
 @pytest.mark.live
 def test_a_full_ring_is_counted(busy: subprocess.Popen[bytes]) -> None:
     _permitted()
-    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096))
+    probe = Probe(Sizes(64, 64, 64, ring_bytes=4096), LOADER)
     try:
         probe.set_process(busy.pid, wire.ProcessEntry())
         probe.start(4999)
@@ -137,6 +140,27 @@ def test_a_full_ring_is_counted(busy: subprocess.Popen[bytes]) -> None:
         assert kept + probe.total(Counter.LOST) == probe.total(Counter.SAMPLES)
     finally:
         probe.close()
+
+
+MAX_RATE = Path("/proc/sys/kernel/perf_event_max_sample_rate")
+
+
+@pytest.mark.live
+def test_pauses_of_the_kernel_are_counted(probe: Probe, busy: subprocess.Popen[bytes]) -> None:
+    before = MAX_RATE.read_text()
+    probe.set_process(busy.pid, wire.ProcessEntry())
+    try:
+        MAX_RATE.write_text("500")  # two in a tick of 4 ms; asked for are twenty
+        probe.start(4999)
+        _until(lambda: probe.throttled > 10)
+    finally:
+        MAX_RATE.write_text(before)
+    probe.stop()
+    counted = probe.throttled
+    assert counted > 10
+    probe.start(RATE_HZ)
+    time.sleep(0.2)
+    assert probe.throttled == counted
 
 
 @pytest.mark.live
@@ -152,11 +176,51 @@ def test_stopped_and_started_again(probe: Probe, busy: subprocess.Popen[bytes]) 
     assert probe.total(Counter.SAMPLES) == stopped
 
 
+def _entry(chain_kind: wire.ChainKind, *, tss_slot: int = 8, several: int = 0) -> wire.ProcessEntry:
+    layout = wire.Layout(chain_kind=chain_kind)
+    return wire.ProcessEntry(tss_slot=tss_slot, several=several, layout=layout)
+
+
+LISTS = {"find_thread"}
+FRAME_OBJECTS = {"walk_frames", "find_markers", "learn_markers"}
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("entry", "needed"),
+    [
+        pytest.param(wire.ProcessEntry(), set(), id="no Python"),
+        pytest.param(_entry(wire.ChainKind.SHIM), set(), id="3.13"),
+        pytest.param(_entry(wire.ChainKind.SHIM, tss_slot=0), LISTS, id="no slot known"),
+        pytest.param(_entry(wire.ChainKind.SHIM, several=1), LISTS, id="sub-interpreters"),
+        pytest.param(_entry(wire.ChainKind.FRAME), FRAME_OBJECTS, id="3.8"),
+        pytest.param(
+            _entry(wire.ChainKind.FRAME_CFRAME, several=1), FRAME_OBJECTS | LISTS, id="all"
+        ),
+    ],
+)
+def test_programs_are_loaded_when_a_process_needs_them_and_once(
+    entry: wire.ProcessEntry, needed: set[str], probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    kind = BccObject if LOADER == "bcc" else BpfObject
+    load_more: Any = kind.load_more
+
+    def spy(part: Any, names: Collection[str]) -> None:
+        loaded.extend(names)
+        load_more(part, names)
+
+    monkeypatch.setattr(kind, "load_more", spy)
+    for _ in range(2):
+        probe.set_process(os.getpid(), entry)
+    assert sorted(loaded) == sorted(needed)
+
+
 @pytest.mark.live
 def test_close_leaves_no_descriptor() -> None:
     _permitted()
     before = set(os.listdir("/proc/self/fd"))
-    probe = Probe(SIZES)
+    probe = Probe(SIZES, LOADER)
     probe.start(RATE_HZ)
     assert set(os.listdir("/proc/self/fd")) - before
     probe.close()
@@ -170,6 +234,17 @@ def test_the_kernels_offsets_are_plausible() -> None:
     assert 0 < config.task_stack < 16384
     assert 0 < config.task_fsbase < 32768
     assert config.task_stack % 8 == config.task_fsbase % 8 == 0
+
+
+@pytest.mark.live
+def test_the_events_of_this_machine(probe: Probe) -> None:
+    """Cycles where there is a PMU; else they are refused, and the other clock is chosen."""
+    if perf.best_event() is perf.Event.CYCLES:
+        probe.start(RATE_HZ, perf.Event.CYCLES)
+    else:
+        with pytest.raises(NoHardwareClock, match="no PMU"):
+            probe.start(RATE_HZ, perf.Event.CYCLES)
+    probe.stop()
 
 
 def test_bytes_that_are_no_object_are_rejected() -> None:

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixstack.bpf.ring import Drained, Ring
-from mixstack.bpf.wire import Record, SampleFlag, SampleHead
+from mixstack.bpf.wire import Life, Record, SampleFlag, SampleHead
 
 SIZE = 4096
 BUSY, DISCARD = 1 << 31, 1 << 30
-NOTHING = Drained(b"", 0, [], 0, frozenset())
+NOTHING = Drained(b"", [], [], {}, {}, {})
 
 
 class Producer:
@@ -80,8 +80,11 @@ def ring(producer: Producer) -> Iterator[Ring]:
     made.close()
 
 
-def sample(words: int, fill: int = 0, flags: int = 0) -> bytes:
-    return struct.pack("<II", Record.SAMPLE, flags) + bytes([fill]) * (8 * words)
+def sample(words: int, fill: int = 0, flags: int = 0, pid: int = 7) -> bytes:
+    """Of process 7; at least its head up to there."""
+    assert words > 1
+    head = struct.pack("<IIQII", Record.SAMPLE, flags, 0, pid, fill)
+    return head + bytes([fill]) * (8 * (words - 2))
 
 
 def code(size: int, fill: int = 0) -> bytes:
@@ -100,7 +103,7 @@ def test_samples_come_back_to_back_and_codes_apart(producer: Producer, ring: Rin
     assert ring.fill == pytest.approx((40 + 24 + 32) / SIZE)
     drained = ring.drain()
     assert drained == Drained(
-        sample(3, 1, 1) + sample(2, 3, 4), 2, [code(5, 2)], 1 | 4, frozenset()
+        sample(3, 1, 1) + sample(2, 3, 4), [code(5, 2)], [], {7: 2}, {7: 1 | 4}, {}
     )
     assert producer.consumed == producer.end
     assert ring.drain() == NOTHING
@@ -116,28 +119,52 @@ def test_a_record_across_the_end_of_the_data_is_whole(producer: Producer, ring: 
 
 
 def test_a_busy_record_holds_back_what_follows(producer: Producer, ring: Ring) -> None:
-    producer.put(sample(1, 1))
-    at = producer.put(sample(1, 2), BUSY)
-    producer.put(sample(1, 3))
-    assert ring.drain().samples == sample(1, 1)
+    producer.put(sample(2, 1))
+    at = producer.put(sample(2, 2), BUSY)
+    producer.put(sample(2, 3))
+    assert ring.drain().samples == sample(2, 1)
     assert producer.consumed == at
     assert ring.drain() == NOTHING
-    producer.commit(at, len(sample(1, 2)))
-    assert ring.drain().samples == sample(1, 2) + sample(1, 3)
+    producer.commit(at, len(sample(2, 2)))
+    assert ring.drain().samples == sample(2, 2) + sample(2, 3)
 
 
 def test_a_discarded_record_is_skipped(producer: Producer, ring: Ring) -> None:
-    producer.put(sample(1, 1, flags=1))
+    producer.put(sample(2, 1, flags=1))
     producer.put(sample(5, 2, flags=2), DISCARD)
-    producer.put(sample(1, 3))
-    assert ring.drain() == Drained(sample(1, 1, 1) + sample(1, 3), 2, [], 1, frozenset())
+    producer.put(sample(2, 3))
+    assert ring.drain() == Drained(sample(2, 1, 1) + sample(2, 3), [], [], {7: 2}, {7: 1}, {})
+
+
+def test_what_samples_want_is_told_by_process(producer: Producer, ring: Ring) -> None:
+    for pid, flags in ((7, 1), (8, 2), (7, 4)):
+        producer.put(sample(2, flags=flags, pid=pid))
+    drained = ring.drain()
+    assert drained.counts == {7: 2, 8: 1}
+    assert drained.flags == {7: 1 | 4, 8: 2}
+    assert drained.sample_count == 3
+
+
+def test_lives_come_apart_and_in_order(producer: Producer, ring: Ring) -> None:
+    told = [
+        Life(record=Record.FORK, pid=8, parent=7, time_ns=1),
+        Life(record=Record.EXEC, pid=8, time_ns=2),
+        Life(record=Record.EXIT, pid=8, time_ns=3),
+    ]
+    for life in told:
+        producer.put(bytes(life))
+        producer.put(sample(2))
+    drained = ring.drain()
+    assert list(map(bytes, drained.lives)) == list(map(bytes, told))
+    assert drained.sample_count == 3
+    assert drained.codes == []
 
 
 def test_where_a_table_is_missing_is_told(producer: Producer, ring: Ring) -> None:
     for flags, end_pc in ((SampleFlag.NO_TABLE, 0x7F00), (SampleFlag.KERNEL, 0x8F00)):
         head = SampleHead(record=Record.SAMPLE, flags=flags, end_pc=end_pc)
         producer.put(bytes(head))
-    assert ring.drain().without_table == {0x7F00}
+    assert ring.drain().without_table == {0: {0x7F00}}
 
 
 def test_what_was_drained_stays_when_the_ring_goes_on(producer: Producer, ring: Ring) -> None:
@@ -150,7 +177,7 @@ def test_what_was_drained_stays_when_the_ring_goes_on(producer: Producer, ring: 
 
 
 records = st.one_of(
-    st.builds(sample, st.integers(0, 40), st.integers(0, 255)),
+    st.builds(sample, st.integers(2, 40), st.integers(0, 255)),
     st.builds(code, st.integers(0, 300), st.integers(0, 255)),
 )
 

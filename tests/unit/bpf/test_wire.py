@@ -36,6 +36,7 @@ ENUMS: dict[str, tuple[type[enum.IntEnum | enum.IntFlag], str]] = {
     "ms_mapping_kind": (wire.MappingKind, "MS_MAPPING_"),
     "ms_chain_kind": (wire.ChainKind, "MS_CHAIN_KIND_"),
     "ms_counter": (wire.Counter, "MS_COUNT_"),
+    "ms_process_flag": (wire.ProcessFlag, "MS_PROCESS_"),
 }
 STRUCTS: dict[str, type[ctypes.LittleEndianStructure]] = {
     "ms_sample": wire.SampleHead,
@@ -43,6 +44,7 @@ STRUCTS: dict[str, type[ctypes.LittleEndianStructure]] = {
     "ms_python": wire.ChainEntry,
     "ms_string": wire.CodeString,
     "ms_code": wire.CodeRecord,
+    "ms_life": wire.Life,
     "ms_mapping": wire.MappingEntry,
     "ms_page": wire.PageEntry,
     "ms_layout": wire.Layout,
@@ -61,6 +63,7 @@ PROGRAMS = {
     "PROGRAM_FRAMES": "walk_frames",
     "PROGRAM_MARKERS": "find_markers",
     "PROGRAM_LEARN": "learn_markers",
+    "PROGRAM_BASE": "find_base",
 }
 
 
@@ -231,3 +234,5 @@ def test_every_program_of_the_source_is_loaded() -> None:
     source = (HEADER_DIR / "mixstack.bpf.c").read_text()
     found = re.findall(r'^SEC\("perf_event"\)\nint (\w+)\(', source, re.MULTILINE)
     assert sorted(found) == sorted(["on_sample", *probe._PROGRAMS])
+    watching = re.findall(r'^SEC\("raw_tp/(\w+)"\)\nint (\w+)\(', source, re.MULTILINE)
+    assert dict(watching) == probe._LIVES

@@ -29,6 +29,8 @@ from mixstack.model import (
     Recording,
     Sample,
     Segment,
+    SourceCall,
+    SourceCalls,
     Step,
     Symbol,
 )
@@ -49,7 +51,7 @@ RECORDING = Recording(
 FOOTER = Footer(
     end_ns=6_000_000_000,
     samples=3,
-    losses=Losses(ring_full=1, code_unreadable=2, tables_missing=3),
+    losses=Losses(ring_full=1, code_unreadable=2, tables_missing=3, throttled=4),
     reason="interrupted",
     exit_status=None,
 )
@@ -67,6 +69,7 @@ class Contents:
     symbols: tuple[Symbol, ...] = ()
     kernel_symbols: tuple[KernelSymbol, ...] = ()
     jit_symbols: tuple[JitSymbol, ...] = ()
+    source_calls: tuple[SourceCalls, ...] = ()
     samples: tuple[Sample, ...] = ()
     records: tuple[bytes, ...] = ()  # of samples, as the probe sends them
     footer: Footer = FOOTER
@@ -93,6 +96,7 @@ def add_all_but_samples(writer: CaptureWriter, contents: Contents) -> None:
     writer.add_symbols(contents.symbols)
     writer.add_kernel_symbols(contents.kernel_symbols)
     writer.add_jit_symbols(contents.jit_symbols)
+    writer.add_source_calls(contents.source_calls)
 
 
 def in_time_order(samples: tuple[Sample, ...]) -> list[Sample]:
@@ -111,6 +115,7 @@ def is_part_of(capture: Capture, whole: Capture) -> bool:
         and all(set(found) <= set(whole.symbols[of]) for of, found in capture.symbols.items())
         and set(capture.kernel_symbols) <= set(whole.kernel_symbols)
         and all(set(of) <= set(whole.jit_symbols[pid]) for pid, of in capture.jit_symbols.items())
+        and capture.source_calls.items() <= whole.source_calls.items()
         and capture.footer in (None, whole.footer)
         and all(sample in remaining for sample in capture.samples())
     )
@@ -187,6 +192,13 @@ SMALL = Contents(
             5_000_000_100,
             5_000_000_100,
             (JitLine(0x7F30_0000_0000, 7, "/srv/loop.js"),),
+        ),
+    ),
+    source_calls=(
+        SourceCalls(
+            0,
+            0x5678,
+            (SourceCall("loop", "/src/ceval.c", 12), SourceCall(None, "/src/\udcff.h", None)),
         ),
     ),
     samples=(

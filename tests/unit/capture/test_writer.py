@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from mixstack.capture import place
 from mixstack.capture.reader import read_capture
 from mixstack.capture.writer import CaptureWriter
-from mixstack.errors import OutputError
+from mixstack.errors import OutputError, ReaderGone
 from tests.encode import encode_sample
 from tests.unit.capture.captures import FOOTER, RECORDING, SMALL, add_all_but_samples, write
 
@@ -168,7 +169,7 @@ def test_an_impossible_name(tmp_path: Path, name: str, says: str) -> None:
 REFUSED_AS_NOBODY = """
 import os, sys
 from mixstack.capture.writer import CaptureWriter
-from mixstack.errors import OutputError
+from mixstack.errors import OutputError, ReaderGone
 from tests.unit.capture.captures import RECORDING
 os.setuid(12345)
 try:
@@ -196,9 +197,11 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 def test_whoever_puts_a_file_there_in_between_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mixstack.capture import writer
+    def in_between(_: place.Place, name: str) -> bool:
+        path.write_bytes(b"in between")
+        return False
 
-    monkeypatch.setattr(writer, "_set_aside", lambda p: not Path(p).write_bytes(b"in between"))
+    monkeypatch.setattr(place.Place, "_is_our_file", in_between)
     refused(path, "File exists")
     assert path.read_bytes() == b"in between"
 
@@ -208,8 +211,12 @@ def test_an_earlier_capture_gets_its_name_back_if_the_new_one_cannot_be_made(
 ) -> None:
     path.write_bytes(b"an earlier one")
 
-    def fails(path: str, flags: int, mode: int) -> int:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    really_open = os.open
+
+    def fails(name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really_open(name, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", fails)
     refused(path, "Too many open files")
@@ -333,3 +340,55 @@ def test_a_disk_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OutputError, match="Input/output error") as caught:
             writer.flush()
     check_kept(path, writer, caught.value)
+
+
+# --- a pipe -----------------------------------------------------------------------------------
+
+
+def to_pipe(monkeypatch: pytest.MonkeyPatch) -> tuple[CaptureWriter, int]:
+    """A writer to a pipe, and its reading end."""
+    read, write = os.pipe()
+    monkeypatch.setattr(place, "_STDOUT_FD", write)
+    try:
+        return CaptureWriter("-", RECORDING), read
+    finally:
+        os.close(write)
+
+
+def test_what_comes_through_a_pipe_is_a_capture(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, read = to_pipe(monkeypatch)
+    add_all_but_samples(writer, SMALL)
+    writer.add_samples(encode_sample(SMALL.samples[0]))
+    writer.close(FOOTER)
+    with open(read, "rb") as pipe:
+        path.write_bytes(pipe.read())
+    capture = read_capture(str(path))
+    assert capture.complete
+    assert list(capture.samples()) == [SMALL.samples[0]]
+
+
+def test_a_reader_that_goes_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, read = to_pipe(monkeypatch)
+    os.close(read)
+    writer.add_samples(encode_sample(SMALL.samples[0]))
+    with pytest.raises(ReaderGone, match="went away"):
+        writer.flush()
+    writer.abandon()
+
+
+def test_a_folder_that_is_exchanged_meanwhile_keeps_what_is_in_the_other(
+    tmp_path: Path,
+) -> None:
+    """Only what is in the folder that was opened is taken back."""
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    (other / "out.data").write_bytes(b"precious")
+    writer = CaptureWriter(str(folder / "out.data"), RECORDING)
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(other)
+    writer.abandon()
+    assert (other / "out.data").read_bytes() == b"precious"
+    assert not list((tmp_path / "moved").iterdir())

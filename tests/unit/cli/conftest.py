@@ -59,7 +59,7 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> FakeCapture:
             progress(2)
         return replace(TWO_THREADS, quality=QUALITY)
 
-    monkeypatch.setattr(load, "load_capture", lambda path: replace(value, path=path))
+    monkeypatch.setattr(load, "load_capture", lambda path, **_: replace(value, path=path))
     monkeypatch.setattr(load, "load_profile", load_profile)
     return value
 

@@ -43,10 +43,18 @@ QUALITY = Quality(
     native_truncated=3,
     unresolved_frames=7,
     unnamed_codes=1,
+    stops={
+        ("/usr/lib/evil\x1b[2J.so", NativeEnd.NO_RULE): 3,
+        ("[anon]", None): 1001,
+    },
     losses=Losses(ring_full=12),
 )
 FOOTER = Footer(
-    end_ns=17_500_000_000, samples=1200, losses=Losses(ring_full=12), reason="target ended"
+    end_ns=17_500_000_000,
+    samples=1200,
+    losses=Losses(ring_full=12),
+    reason="target ended",
+    table_bytes=24_100_000,
 )
 
 
@@ -111,6 +119,7 @@ class FakeSession:
             file_size=312_400,
             exit_status=exit_status,
             rate_achieved_hz=98.7,
+            event="cpu-clock",
         )
 
     def record(

@@ -26,7 +26,8 @@ fit         exact 99.2 %, native-only 0.8 %
 lost        12 samples (1.0 %)
 truncated   3 native stacks, 0 Python stacks
 unresolved  7 native frames without a symbol, 1 Python frames without a name
-no table    0 modules without unwind table
+new process 0 samples of only the leaf
+tables      24.1 MB of kernel memory, 0 modules without unwind table
 
 processes (2)
   100  CPython 3.12.1  python 'my app.py'
@@ -36,6 +37,10 @@ threads (3)
   100/7              1  worker
   100/101            2  evil\\x1b[2Jname\\u202e
   201/201            1  sh
+
+unwinding stopped (2)
+        1,001  [anon]: no rule; went on further out, frames may be missing
+            3  /usr/lib/evil\\x1b[2J.so: the unwind table has no rule there
 
 modules (3)
   aabb    /tmp/evil\\x1b[2Jname\\u202e
@@ -67,7 +72,12 @@ def test_json(run: Runner, capture: FakeCapture) -> None:
     assert value["threads"][1] == {"pid": 100, "tid": 101, "name": HOSTILE, "samples": 2}
     assert value["modules"][2] == {"path": "/usr/lib/libz.so.1", "build_id": None}
     assert value["fit"] == {fit.value: QUALITY.fits.get(fit, 0) for fit in Fit}
-    assert value["lost"] == {"samples": 12, "code_unreadable": 0, "tables_missing": 0}
+    assert value["stops"] == [
+        {"module": "[anon]", "reason": None, "samples": 1001},
+        {"module": "/usr/lib/evil\x1b[2J.so", "reason": "no_rule", "samples": 3},
+    ]
+    others = ("code_unreadable", "tables_missing", "throttled", "process_unknown")
+    assert value["lost"] == {"samples": 12, **dict.fromkeys(others, 0)}
 
 
 def test_cut_off(run: Runner, capture: FakeCapture) -> None:

@@ -29,7 +29,7 @@ import sys
 from mixstack.cli import load, main
 from tests.unit.cli.fakes import FakeCapture
 from tests.unit.export.profiles import TWO_THREADS, thread, profile
-load.load_capture = lambda path: FakeCapture()
+load.load_capture = lambda path, **_: FakeCapture()
 big = profile(thread(1, "t", 0, [(1, 5), (2, 5)] * 50_000))
 load.load_profile = lambda *a, **k: big
 sys.argv[1:] = {arguments!r}
@@ -37,8 +37,8 @@ main.entry()
 """
 
 
-def raise_in_load(error: BaseException) -> Callable[[str], FakeCapture]:
-    def failing(_: str) -> FakeCapture:
+def raise_in_load(error: BaseException) -> Callable[..., FakeCapture]:
+    def failing(_: str, **__: object) -> FakeCapture:
         raise error
 
     return failing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from mixstack.cli import load, merge
 from mixstack.errors import OutputError, UsageProblem
+from mixstack.merge.profile import Wanted
+from tests.unit.export.profiles import TWO_THREADS
 
 from .conftest import Runner
 from .fakes import FakeCapture
@@ -89,6 +92,81 @@ def test_show_interpreter_reaches_the_join(
     monkeypatch.setattr(load, "load_profile", spy)
     assert run("merge", *(["--show-interpreter"] if asked else [])).code == 0
     assert told == [asked]
+
+
+@pytest.mark.parametrize("format_", ["speedscope", "collapsed"])
+def test_a_long_recording_loses_its_order_where_a_browser_must_open_it(
+    format_: str,
+    run: Runner,
+    capture: FakeCapture,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inner: Any = load.load_profile
+
+    def thinned(*arguments: Any, **options: Any) -> Any:
+        return replace(inner(*arguments, **options), thinned_ns=2_560_000_000)
+
+    monkeypatch.setattr(load, "load_profile", thinned)
+    said = "equal stacks within 2.56 s became one" in run("merge", "-f", format_).err
+    assert said == (format_ == "speedscope")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resymbolize", "short_names"),
+    [
+        pytest.param([], False, False, id="as recorded"),
+        pytest.param(["--resymbolize"], True, False, id="names from this machine"),
+        pytest.param(["--short-names"], False, True, id="short names"),
+    ],
+)
+def test_how_names_are_asked_for(
+    arguments: list[str],
+    resymbolize: bool,
+    short_names: bool,
+    run: Runner,
+    capture: FakeCapture,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[str, bool]] = []
+    load_capture: Any = load.load_capture
+    load_profile: Any = load.load_profile
+
+    def reading(path: str, *, resymbolize: bool, warn: Any, **more: Any) -> Any:
+        told.append(("resymbolize", resymbolize))
+        warn("/lib/\x1bx.so: damaged")
+        return load_capture(path, **more)
+
+    def naming(loaded: Any, *, short_names: bool, **more: Any) -> Any:
+        told.append(("short names", short_names))
+        return load_profile(loaded, **more)
+
+    monkeypatch.setattr(load, "load_capture", reading)
+    monkeypatch.setattr(load, "load_profile", naming)
+    result = run("merge", *arguments)
+    assert result.code == 0
+    assert told == [("resymbolize", resymbolize), ("short names", short_names)]
+    assert result.err.startswith("mixstack: /lib/\\x1bx.so: damaged\n")
+
+
+def test_what_is_wanted_reaches_the_join(
+    run: Runner, capture: FakeCapture, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Wanted] = []
+
+    def spy(_loaded: Any, *, wanted: Wanted, **_options: Any) -> Any:
+        told.append(wanted)
+        return replace(TWO_THREADS, threads=())
+
+    monkeypatch.setattr(load, "load_profile", spy)
+    result = run("merge", "--pid", "7", "--pid", "8", "--thread", "9", "--comm", "pool")
+    assert told == [Wanted(frozenset({7, 8}), frozenset({9}), frozenset({"pool"}))]
+    assert result.code == UsageProblem.exit_code
+    assert "no sample of out.data" in result.err
+    assert "mixstack info out.data" in result.err
+    assert os.listdir(folder) == []
+    assert run("merge").code == 0  # an empty recording is no mistake of the user's
 
 
 def test_an_old_profile_is_replaced_with_the_rights_of_a_new_file(

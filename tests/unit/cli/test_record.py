@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,16 @@ UseSession = Callable[[FakeSession], FakeSession]
             id="attach, all options",
         ),
         pytest.param(
+            ["-p", "7", "-e", "cpu-clock", "--buffer", "8"],
+            RecordOptions(7, (), event="cpu-clock", buffer_mb=8),
+            id="clock and buffer",
+        ),
+        pytest.param(
             ["--pid=7", "--output=x", "--duration=3", "--rate=1"],
             RecordOptions(7, (), "x", 3.0, 1),
             id="long options",
         ),
+        pytest.param(["-p", "7", "--no-lines"], RecordOptions(7, (), lines=False), id="no lines"),
         pytest.param(
             ["--", "python", "-X", "dev", "a.py", "-p", "3"],
             RecordOptions(None, ("python", "-X", "dev", "a.py", "-p", "3")),
@@ -53,7 +60,7 @@ def test_options(
 ) -> None:
     session = use_session(FakeSession())
     assert run("record", *arguments).code == 0
-    assert session.asked == [options]
+    assert session.asked == [replace(options, sheds_privileges=True)]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +79,8 @@ def test_options(
         pytest.param(["-p", "1", "-d", "nan"], "not nan", id="duration nan"),
         pytest.param(["-p", "1", "-d", "inf"], "not inf", id="duration inf"),
         pytest.param(["-p", "1", "-o", ""], "empty", id="empty output"),
+        pytest.param(["-p", "1", "--buffer", "0"], "1 to 1024 MiB, not 0", id="no buffer"),
+        pytest.param(["-p", "1", "--buffer", "1025"], "not 1025", id="too large a buffer"),
     ],
 )
 def test_what_cannot_be_recorded(
@@ -92,7 +101,7 @@ def test_the_footer(run: Runner, capture: FakeCapture, use_session: UseSession) 
     assert result.err.splitlines() == [
         "recorded my data (target ended)",
         "  samples     1,200",
-        "  rate        98.7 Hz (asked for 99 Hz)",
+        "  rate        98.7 Hz (asked for 99 Hz, by cpu-clock)",
         "  lost        12 (1.0 %)",
         "  fit         exact 99.2 %, native-only 0.8 %",
         "  truncated   3 native stacks, 0 Python stacks",
@@ -182,5 +191,57 @@ def test_the_status_line_of_a_terminal(
     assert text.endswith("next: mixstack merge out.data\n")
 
 
+def test_the_status_line_while_lines_are_read() -> None:
+    progress = Progress(3.0, 1234, 2, lines=(1500, 20_000))
+    assert record.status_text(progress) == "reading line tables: 1,500 of 20,000 addresses"
+
+
 def test_exit_code_rule_is_the_shells() -> None:
     assert [record.exit_code(status) for status in (None, 0, 7, -1, -2)] == [0, 0, 7, 129, 130]
+
+
+def test_through_sudo_the_user_is_told_to_the_session(
+    run: Runner,
+    capture: FakeCapture,
+    use_session: UseSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setenv("SUDO_UID", "65534")
+    monkeypatch.setenv("SUDO_GID", "65534")
+    session = use_session(FakeSession())
+    assert run("record", "--", "ls").code == 0
+    assert run("record", "--as-root", "--", "ls").code == 0
+    theirs, ours = session.asked
+    assert theirs.user is not None
+    assert theirs.user.uid == 65534
+    assert theirs.environment is not None
+    assert "SUDO_UID" not in theirs.environment
+    assert (ours.user, ours.environment) == (None, None)
+
+
+def test_a_recording_is_not_poured_into_a_terminal(
+    run: Runner, use_session: UseSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    session = use_session(FakeSession())
+    assert run("record", "-o", "-", "-p", "7").code == UsageProblem.exit_code
+    assert session.asked == []
+
+
+def test_a_recording_to_stdout_leaves_it_alone(run: Runner, use_session: UseSession) -> None:
+    use_session(FakeSession())
+    result = run("record", "-o", "-", "-p", "7")
+    assert (result.code, result.out) == (0, "")
+    assert "recorded to standard output" in result.err
+    assert "next:" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("throttled", "said"),
+    [(0, "0 lost"), (1, "0 lost, throttled 1 time by the kernel"), (7, "throttled 7 times")],
+)
+def test_pauses_of_the_kernel_are_shown_while_recording(throttled: int, said: str) -> None:
+    text = record.status_text(Progress(2.0, 5, 0, throttled=throttled))
+    assert said in text
+    assert ("throttled" in text) == bool(throttled)

@@ -39,6 +39,14 @@ def test_golden() -> None:
         pytest.param(Frame(FrameKind.PYTHON, "f", "/a.py"), "f (a.py)", id="line unknown"),
         pytest.param(Frame(FrameKind.PYTHON, "f"), "f", id="file unknown"),
         pytest.param(Frame(FrameKind.NATIVE, "sort", "/lib/x.so"), "sort", id="native"),
+        pytest.param(
+            Frame(FrameKind.NATIVE, "sort", "/src/list.c", 9), "sort (list.c:9)", id="native line"
+        ),
+        pytest.param(
+            Frame(FrameKind.NATIVE, "swap", "/src/list.h", 3, inlined=True),
+            "swap (list.h:3)_[i]",
+            id="inlined",
+        ),
         pytest.param(Frame(FrameKind.KERNEL, "ksys_read"), "ksys_read_[k]", id="kernel"),
         pytest.param(Frame(FrameKind.MARK, "[truncated]"), "[truncated]", id="mark"),
         pytest.param(

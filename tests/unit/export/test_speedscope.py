@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ def test_threads_follow_one_profile_of_all() -> None:
     assert file["activeProfileIndex"] == 0
     assert file["name"] == "python app.py"
     assert file["exporter"] == "mixstack@0.1.0"
+
+
+def test_the_title_says_that_time_lines_were_thinned() -> None:
+    thinned = replace(TWO_THREADS, thinned_ns=2_560_000_000)
+    title = "python app.py [too long to show in full: no order within 2.56 s]"
+    assert parsed(thinned) == {**parsed(TWO_THREADS), "name": title}
 
 
 def test_process_is_named_when_there_are_several() -> None:

@@ -37,6 +37,9 @@ class FakeNamer:
     def generation(self, pid: int, time_ns: int) -> int:
         return 0
 
+    def frames(self, pid: int, time_ns: int, item: Item) -> tuple[Frame, ...]:
+        raise AssertionError("inlined calls hold no markers")
+
     def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
         assert isinstance(item, NativeItem)
         assert not item.evaluator, "then the answer would be that it is one"

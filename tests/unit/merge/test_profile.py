@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
 
-from mixstack.merge import evaluators, join
-from mixstack.merge.hide import visible
-from mixstack.merge.profile import build_profile
+from mixstack.columns import SampleColumns
+from mixstack.merge import evaluators, lines
+from mixstack.merge.numbers import FrameNumbers
+from mixstack.merge.profile import ALL, Wanted, build_profile
 from mixstack.model import (
     ChainEnd,
     Fit,
@@ -26,7 +27,9 @@ from mixstack.model import (
     RawStack,
     Recording,
     Sample,
+    ThreadProfile,
 )
+from tests.columns import columns
 from tests.unit.merge.notation import name_of, raw_stack
 
 RATE = 100
@@ -54,8 +57,8 @@ class FakeCapture:
     complete: bool = True
     recording: Recording = RECORDING
 
-    def samples(self) -> Iterator[Sample]:
-        return iter(self.taken)
+    def columns(self) -> SampleColumns:
+        return columns(self.taken)
 
 
 @dataclass
@@ -65,9 +68,14 @@ class FakeNamer:
     asked: list[Item] = field(default_factory=list)
     generations: tuple[int, ...] = ()
     modules: dict[str, str] = field(default_factory=dict)
+    inlined: bool = False
 
     def generation(self, pid: int, time_ns: int) -> int:
         return sum(time_ns >= start for start in self.generations)
+
+    def frames(self, pid: int, time_ns: int, item: Item) -> tuple[Frame, ...]:
+        frame = self.frame(pid, time_ns, item)
+        return (frame, frame._replace(name="small", inlined=True)) if self.inlined else (frame,)
 
     def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
         self.asked.append(item)
@@ -106,9 +114,17 @@ def footer(periods: int) -> Footer:
     return Footer(START + periods * PERIOD, 0, LOSSES, "duration")
 
 
-def build(*samples: Sample, end: Footer | None = None, show_interpreter: bool = False) -> Profile:
+def build(
+    *samples: Sample,
+    end: Footer | None = None,
+    show_interpreter: bool = False,
+    wanted: Wanted = ALL,
+) -> Profile:
     return build_profile(
-        FakeCapture(list(samples), end), FakeNamer(), show_interpreter=show_interpreter
+        FakeCapture(list(samples), end),
+        FakeNamer(),
+        show_interpreter=show_interpreter,
+        wanted=wanted,
     )
 
 
@@ -162,6 +178,30 @@ def test_threads_are_sorted_and_bear_their_last_name() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "kept"),
+    [
+        pytest.param(Wanted(), [(10, 1), (10, 2), (11, 3)], id="all"),
+        pytest.param(Wanted(pids=frozenset({11})), [(11, 3)], id="a process"),
+        pytest.param(Wanted(tids=frozenset({1, 3})), [(10, 1), (11, 3)], id="two threads"),
+        pytest.param(Wanted(comms=frozenset({"pool"})), [(10, 2), (11, 3)], id="a name"),
+        pytest.param(
+            Wanted(frozenset({10}), comms=frozenset({"pool"})), [(10, 2)], id="both must fit"
+        ),
+        pytest.param(Wanted(pids=frozenset({12})), [], id="none"),
+    ],
+)
+def test_only_what_is_wanted_counts(wanted: Wanted, kept: list[tuple[int, int]]) -> None:
+    profile = build(
+        sample(0, SORT, tid=1, pid=10, name="main"),
+        sample(0, SORT, tid=2, pid=10, name="pool"),
+        sample(0, WAIT, tid=3, pid=11, name="pool"),
+        wanted=wanted,
+    )
+    assert [(t.pid, t.tid) for t in profile.threads] == kept
+    assert profile.quality.samples == len(kept)
+
+
 def test_all_threads_share_one_span_of_time() -> None:
     profile = build(sample(0, SORT, tid=1), sample(4, SORT, tid=2))
     for thread in profile.threads:
@@ -189,9 +229,12 @@ def test_the_interpreter_is_shown_when_asked_for() -> None:
 
 def test_a_stack_of_nothing_but_plumbing_is_not_time_off_the_cpu() -> None:
     assert shown(build(sample(0, CLEANUP))) == [("run", 1)]
-    plumbing = Frame(FrameKind.NATIVE, "run", plumbing=True)
-    assert visible([plumbing], show_interpreter=False) == (plumbing,)
-    assert visible([], show_interpreter=False) == ()
+    numbers = FrameNumbers(show_interpreter=False)
+    plumbing = numbers.number(Frame(FrameKind.NATIVE, "run", plumbing=True))
+    other = numbers.number(Frame(FrameKind.NATIVE, "sort"))
+    assert numbers.visible((plumbing, other)) == (other,)
+    assert numbers.visible((plumbing,)) == (plumbing,)
+    assert numbers.visible(()) == ()
 
 
 def test_quality_counts_samples_not_stacks() -> None:
@@ -243,15 +286,42 @@ def test_a_stack_is_named_anew_after_the_mappings_changed() -> None:
     assert shown(profile) == [("run/0", 2), ("run/1", 2)]
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(join, "_CACHE_MAX", 2)
-    samples = [
-        sample(i, raw_stack("run@900 evalA@800 sort@700", f"{760 - i % 5}:main")) for i in range(30)
-    ]
-    profile = build(*samples)
-    assert profile.quality.samples == 30
-    assert profile.quality.fits == {Fit.EXACT: 30}
-    assert shown(profile) == [("main sort", 30)]
+def test_equal_stacks_of_differently_named_threads_are_joined_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joined = []
+    real = evaluators.splice
+    monkeypatch.setattr(evaluators, "splice", lambda *args: joined.append(args) or real(*args))
+    profile = build(*(sample(i, SORT, tid=i, name=f"worker {i}") for i in range(5)))
+    assert len(joined) == 1
+    assert [thread.name for thread in profile.threads] == [f"worker {i}" for i in range(5)]
+    assert profile.quality.samples == 5
+
+
+def test_long_time_lines_are_thinned_and_no_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = [sample(i, (SORT, WAIT, CLEANUP)[i % 3], tid=i % 2) for i in range(40_000)]
+    whole = build(*samples)
+    assert whole.thinned_ns == 0
+    monkeypatch.setattr(lines, "TURNS_MAX", 1000)
+    thinned = build(*samples)
+    assert thinned.stacks == whole.stacks
+    assert thinned.quality == whole.quality
+    assert thinned.thinned_ns > PERIOD
+    assert sum(len(thread.stack_ids) for thread in thinned.threads) <= 1000
+    for thread, before in zip(thinned.threads, whole.threads, strict=True):
+        assert (thread.tid, thread.start_ns, thread.end_ns) == (
+            before.tid,
+            before.start_ns,
+            before.end_ns,
+        )
+        assert time_by_stack(thread) == time_by_stack(before)
+
+
+def time_by_stack(thread: ThreadProfile) -> Counter[int]:
+    spent = Counter[int]()
+    for stack_id, duration_ns in zip(thread.stack_ids, thread.durations_ns, strict=True):
+        spent[stack_id] += duration_ns
+    return spent
 
 
 # A chain cut inside its only segment: nothing on the stack says which frame ran it.
@@ -280,6 +350,6 @@ def test_a_marker_in_another_process_proves_nothing() -> None:
 
 def test_progress_is_told() -> None:
     heard: list[int] = []
-    capture = FakeCapture([sample(i, SORT) for i in range(10_000)])
+    capture = FakeCapture([sample(i, SORT) for i in range(40_000)])
     build_profile(capture, FakeNamer(), show_interpreter=False, progress=heard.append)
-    assert heard == [4096, 8192, 10_000]
+    assert heard == [16_384, 32_768, 40_000]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -52,8 +53,9 @@ ROWS = [
 
 def line(samples: list[tuple[int, int]], end: int) -> list[tuple[int, int]]:
     timeline = Timeline(START, PERIOD)
-    for time, stack in samples:
-        timeline.add(time, stack)
+    half = len(samples) // 2  # in two goes: what is between them is kept
+    timeline.add(samples[:half])
+    timeline.add(samples[half:])
     timeline.finish(end)
     return list(zip(timeline.stack_ids, timeline.durations_ns, strict=True))
 
@@ -91,3 +93,44 @@ def test_what_the_line_says_of_a_sample_is_what_was_seen(steps: list[tuple[int, 
         seen.update((t, stack) for t, _ in samples if at <= t < at + duration)
         at += duration
     assert seen == dict(samples)
+
+
+# window, what the samples say (one per period), the line after that
+THINNED = [
+    ("within a window equal stacks are one", 400, [7, 8, 7, 8], [(7, 200), (8, 200)]),
+    ("windows stay in order", 200, [7, 8, 8, 7], [(7, 100), (8, 200), (7, 100)]),
+    ("time off the CPU as well", 500, [7, 0, 7, 0, 8], [(7, 200), (0, 200), (8, 100)]),
+    ("a turn counts where it begins", 200, [7, 8, 8, 8, 7], [(7, 100), (8, 300), (7, 100)]),
+]
+
+
+@pytest.mark.parametrize(
+    ("window", "stacks", "expected"), [r[1:] for r in THINNED], ids=[r[0] for r in THINNED]
+)
+def test_thinned(window: int, stacks: list[int], expected: list[tuple[int, int]]) -> None:
+    timeline = Timeline(START, PERIOD)
+    timeline.add([(START + i * PERIOD, stack) for i, stack in enumerate(stacks)])
+    timeline.finish(START + len(stacks) * PERIOD)
+    timeline.thin(window)
+    assert list(zip(timeline.stack_ids, timeline.durations_ns, strict=True)) == expected
+    assert len(timeline) == len(expected)
+
+
+@given(steps=SAMPLES, window=st.integers(1, 2000))
+def test_thinning_moves_turns_and_loses_nothing(steps: list[tuple[int, int]], window: int) -> None:
+    samples, now = [], START
+    for step, stack in steps:
+        now += step
+        samples.append((now, stack))
+    timeline = Timeline(START, PERIOD)
+    timeline.add(samples)
+    timeline.finish(now)
+    before, turns = Counter[int](), len(timeline)
+    for stack, duration in zip(timeline.stack_ids, timeline.durations_ns, strict=True):
+        before[stack] += duration
+    timeline.thin(window)
+    after = Counter[int]()
+    for stack, duration in zip(timeline.stack_ids, timeline.durations_ns, strict=True):
+        after[stack] += duration
+    assert after == before
+    assert len(timeline) <= turns

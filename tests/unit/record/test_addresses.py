@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
@@ -63,7 +63,7 @@ class Mapped:
 
     asked: list[int] = field(default_factory=list)
     homeless: list[tuple[list[int], bool]] = field(default_factory=list)
-    process: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(pid=1))
+    process: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(pid=2))
 
     @property
     def jit(self) -> Mapped:
@@ -84,18 +84,26 @@ class Case:
     def __init__(self) -> None:
         self.written, self.mapped = Written(), Mapped()
         self.book = AddressBook(cast(CaptureWriter, self.written))
+        self.pids: set[int] = set()
 
     def collect(self, *samples: Sample) -> None:
+        self.pids.update(s.pid for s in samples)
         self.book.collect(b"".join(map(encode_sample, samples)))
 
     def write(self) -> None:
-        self.book.write_new(cast(Follower, self.mapped))
+        for pid in sorted(self.pids):
+            self.mapped.process = SimpleNamespace(pid=pid)
+            self.book.write_process(cast(Follower, self.mapped))
+        self.book.write_kernel()
+        self.book.write_found(wait=True)
 
 
 @pytest.fixture
-def case(monkeypatch: pytest.MonkeyPatch) -> Case:
+def case(monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     monkeypatch.setattr(addresses, "kernel_symbols", _kernel_symbols)
-    return Case()
+    made = Case()
+    yield made
+    made.book.close()
 
 
 def _kernel_symbols(found: Iterable[int]) -> list[KernelSymbol]:
@@ -141,6 +149,20 @@ def test_each_symbol_is_written_once(case: Case) -> None:
     assert len(case.mapped.asked) == 4  # 0x1104 was known
 
 
+def test_a_kernel_without_names_is_noticed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "kernel_symbols", lambda found: [])
+    case.collect(sample((BASE + 0x1140, Step.LEAF)))
+    case.write()
+    assert not case.book.kernel_unnamed, "the kernel was not seen"
+    case.collect(sample(kernel=(KERNEL,)))
+    case.write()
+    assert case.book.kernel_unnamed
+    monkeypatch.setattr(addresses, "kernel_symbols", _kernel_symbols)
+    case.collect(sample(kernel=(KERNEL + 0x10,)))
+    case.write()
+    assert not case.book.kernel_unnamed
+
+
 def test_kernel_functions_are_written_once_and_sorted(case: Case) -> None:
     case.collect(sample(kernel=(KERNEL + 0x2010, KERNEL + 0x10)))
     case.collect(sample(kernel=(KERNEL + 0x20,)))
@@ -157,6 +179,16 @@ def test_what_is_in_no_module_is_asked_of_the_jit_each_time(case: Case) -> None:
     case.write()
     assert case.mapped.homeless == [([0x113F, 0x1140], False)] * 2
     assert case.written.jit == [JIT, JIT]
+
+
+def test_of_a_process_that_was_forgotten_all_is_new(case: Case) -> None:
+    case.collect(sample((BASE + 0x1104, Step.LEAF)))
+    case.write()
+    case.book.forget(2)
+    case.collect(sample((BASE + 0x1104, Step.LEAF)))
+    case.write()
+    assert case.mapped.asked == [BASE + 0x1104] * 2
+    assert case.written.symbols == [F]
 
 
 def test_nothing_collected_writes_nothing(case: Case) -> None:
@@ -178,6 +210,7 @@ def test_all_addresses_of_all_records_and_no_other(samples: list[Sample]) -> Non
         case = Case()
         case.collect(*samples)
         case.write()
+        case.book.close()
     stacks = [s.stack for s in samples]
     assert set(case.mapped.asked) == {
         0 if frame.lookup_pc is None else frame.lookup_pc for s in stacks for frame in s.native

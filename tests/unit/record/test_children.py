@@ -1,4 +1,4 @@
-"""Children are told of once, and only those that last."""
+"""The living children of a process, and theirs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import subprocess
 import sys
 import threading
 
-import pytest
+from mixstack.record.children import child_pids, descendants
 
-from mixstack.record import children
-from mixstack.record.children import ChildWatch, child_pids
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+input()
+child.communicate(b"\\n")
+"""
 
 
 def test_children_of_all_threads() -> None:
@@ -32,41 +37,20 @@ def test_children_of_all_threads() -> None:
     assert not {child.pid for child in started} & child_pids(os.getpid())
 
 
-def test_a_lasting_child_is_told_once() -> None:
-    notes: list[str] = []
-    watch = ChildWatch(notes.append)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        watch.look(os.getpid(), 10.0)
-        watch.look(os.getpid(), 10.2)
-        assert notes == []
-        watch.look(os.getpid(), 10.5)
-        watch.look(os.getpid(), 20.9)
-        child.communicate(b"\n")
-    assert len(notes) == 1
-    assert str(child.pid) in notes[0]
-    assert "-p" in notes[0]
-
-
-def test_a_child_between_two_looks_is_not_worth_a_word() -> None:
-    notes: list[str] = []
-    watch = ChildWatch(notes.append)
-    for now in (1.0, 2.0):
-        watch.look(os.getpid(), now)
-        subprocess.run([sys.executable, "-c", ""], check=True)
-        watch.look(os.getpid(), now + 0.5)
-    assert notes == []
-
-
 def test_a_process_that_is_gone_has_none() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
     assert child_pids(child.pid) == frozenset()
+    assert descendants(child.pid) == []
 
 
-def test_looks_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[int] = []
-    monkeypatch.setattr(children, "child_pids", lambda pid: looks.append(pid) or frozenset())
-    watch = ChildWatch(lambda _note: None)
-    for tenth in range(600):
-        watch.look(7, tenth / 10)
-    assert 8 <= len(looks) <= 14
+def test_descendants_come_after_their_parents() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        grandchild = int(parent.stdout.readline())
+        found = descendants(os.getpid())
+        assert found.index(parent.pid) < found.index(grandchild)
+        assert descendants(parent.pid) == [grandchild]
+        parent.communicate(b"\n")

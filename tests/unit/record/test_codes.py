@@ -19,7 +19,7 @@ import mixstack.bpf
 from mixstack.bpf.wire import CODE_STRING_MAX, CodeRecord, CodeString
 from mixstack.model import Code, CodeKey
 from mixstack.record.codes import decode_code, fingerprint
-from mixstack.record.follow import wire_layout
+from mixstack.record.layout import wire_layout
 from mixstack.target.interpreter import FoundInterpreter, find_interpreter
 from mixstack.target.layouts import COMPILED, Layout
 from mixstack.target.process import TargetProcess
@@ -92,6 +92,7 @@ def record(
     head = CodeRecord(
         record=2,
         pid=7,
+        family=7,
         address=CODE,
         fingerprint=print_,
         first_line=FIRST_LINE,
@@ -483,6 +484,7 @@ def test_objects_of_a_real_interpreter_are_read(build: Build) -> None:
             print_ = fingerprint(image, found.layout, process.read)
             head = CodeRecord(
                 pid=child.pid,
+                family=child.pid,
                 address=address,
                 fingerprint=print_,
                 first_line=first_line,

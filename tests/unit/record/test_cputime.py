@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
+import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,19 +13,11 @@ from mixstack.record.cputime import cpu_seconds
 
 
 def test_this_process() -> None:
-    before = sum(os.times()[:2])
+    before = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     found = cpu_seconds(os.getpid())
-    after = sum(os.times()[:2])
+    after = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     assert found is not None
-    assert before - 0.02 <= found <= after + 0.02
-
-
-def test_a_name_with_brackets_and_spaces(tmp_path: Path) -> None:
-    odd = tmp_path / "a) 1 2 (b"
-    odd.symlink_to(shutil.which("cat") or "/bin/cat")
-    with subprocess.Popen([odd], stdin=subprocess.PIPE) as child:
-        assert cpu_seconds(child.pid) == pytest.approx(0, abs=0.5)
-        child.kill()
+    assert before - 0.001 <= found <= after + 0.001
 
 
 def test_all_threads_count() -> None:
@@ -44,7 +35,7 @@ def test_all_threads_count() -> None:
         assert child.stdout is not None
         told = float(child.stdout.readline())
         assert told >= 0.3
-        assert cpu_seconds(child.pid) == pytest.approx(told, abs=0.05)
+        assert cpu_seconds(child.pid) == pytest.approx(told, abs=0.02)
         child.kill()
 
 

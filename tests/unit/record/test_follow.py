@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,12 +16,22 @@ from typing import NamedTuple, cast
 import pytest
 
 from mixstack.bpf.probe import Probe
-from mixstack.bpf.wire import ChainKind, Learned, MappingEntry, MappingKind, ProcessEntry
+from mixstack.bpf.wire import (
+    ChainKind,
+    Learned,
+    MappingEntry,
+    MappingKind,
+    ProcessEntry,
+    ProcessFlag,
+)
 from mixstack.model import MappingSnapshot, Process
 from mixstack.record import follow
-from mixstack.record.describe import ANONYMOUS, TRAMPOLINE
-from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener
+from mixstack.record.children import child_pids
+from mixstack.record.describe import ANONYMOUS, TRAMPOLINE, Describer
+from mixstack.record.follow import MAPPINGS_MAX, Follower
+from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import VDSO, ModuleRegistry
+from mixstack.record.shared import Listener, Shared
 from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import FoundInterpreter, find_interpreter
 from mixstack.target.maps import MapLine
@@ -96,13 +108,27 @@ class Case:
         self.processes: list[Process] = []
         self.snapshots: list[MappingSnapshot] = []
         self.notes: list[str] = []
-        self.follower = Follower(
-            TargetProcess.open(pid),
+        registry = ModuleRegistry(None)
+        self.shared = Shared(
             cast(Probe, self.probe),
-            ModuleRegistry(None),
-            TableSpace(self.probe.rows, self.probe.pages),
-            Listener(self.processes.append, self.snapshots.append, self.notes.append),
+            registry,
+            Describer(registry, TableSpace(self.probe.rows, self.probe.pages)),
+            MappingSpace(self.probe.mappings),
+            Listener(
+                self.processes.append,
+                self.snapshots.append,
+                lambda _pid, note: self.notes.append(note),
+                lambda _pid: self.notes.append("no room"),
+            ),
         )
+        self.follower = Follower(TargetProcess.open(pid), self.shared)
+
+    def look_after_exec(self) -> None:
+        """Its files are read one after the other, and the interpreter is found when they are."""
+        self.follower.refresh(asked=True)
+        while self.follower.busy:
+            self.follower.read_next()
+        self.follower.refresh(asked=True)
 
     def labels(self) -> list[str | None]:
         return [m.label for m in self.snapshots[-1].mappings]
@@ -343,11 +369,11 @@ def test_another_interpreter_after_an_exec(build: Build, monkeypatch: pytest.Mon
         target.tell(f"os.execv({other.executable!r}, [{other.executable!r}, '-S', '-c', {OBEY!r}])")
         assert target.child.stdout is not None
         assert target.child.stdout.readline() == "ready\n"
-        case.follower.refresh(asked=True)
-        set_first, removed, set_again = case.probe.told
+        case.look_after_exec()
+        set_first, forgotten, *set_again = case.probe.told
         assert set_first.entry is not None
-        assert removed == Told(pid, None)
-        assert set_again.entry is not None
+        assert forgotten == Told(pid, bytes(ProcessEntry(family=pid)))
+        assert all(told.entry is not None for told in set_again)
         assert case.probe.entry.layout.chain_kind == ChainKind.CFRAME
         assert case.probe.entry.slot != slot
         assert set(case.probe.taught) == {slot}  # the slot of 3.11 is learned by the probe alone
@@ -368,7 +394,7 @@ def test_a_program_that_is_no_python_after_an_exec(build: Build) -> None:
         exe = Path(f"/proc/{target.child.pid}/exe")
         _until(lambda: not exe.resolve().name.startswith("python"))
         _until(lambda: len(executable_lines(target.child.pid)) > 2)
-        case.follower.refresh(asked=True)
+        case.look_after_exec()
         assert case.follower.layout is None
         assert case.probe.entry.layout.chain_kind == ChainKind.NONE
         assert case.probe.entry.code_type == 0
@@ -381,6 +407,50 @@ def test_a_program_that_is_no_python_after_an_exec(build: Build) -> None:
         ]
         case.follower.finish()
         assert len(case.notes) == 1
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_a_forked_child_is_known_as_its_parent_is(build: Build) -> None:
+    """The probe has copied the parent's entry by itself: it is told nothing until there is news."""
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        target.do("child = os.fork()\nif not child: input()")
+        (pid,) = child_pids(target.child.pid)
+        try:
+            child = case.follower.forked(pid, time_ns=5)
+            assert len(case.probe.told) == len(case.snapshots) == len(case.processes) == 1
+            assert child.family == target.child.pid
+            assert child.layout == case.follower.layout
+            start = case.snapshots[0].mappings[0].start
+            assert child.module_at(start) == case.follower.module_at(start)
+            child.announce()
+            child.announce()
+            parent, announced = case.processes
+            assert announced == replace(parent, pid=pid)
+            assert case.snapshots[1] == MappingSnapshot(pid, 5, case.snapshots[0].mappings)
+            target.do("kept = mmap.mmap(-1, 4096, 0x22, 7)")
+            case.follower.refresh(asked=True)
+            before = case.probe.entry
+            child.forget()
+            case.follower.forget()
+            assert before.mappings == len(case.probe.entries)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_a_program_that_is_awaited(build: Build) -> None:
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.expect()
+        assert case.probe.entry.flags == ProcessFlag.HELD
+        assert case.follower.become(time_ns=5)
+        assert len(case.probe.told) == 1  # the probe has seen the exec itself
+        case.look_after_exec()
+        assert case.probe.entry.flags == 0
+        assert case.snapshots[0].time_ns == 5
+        assert case.probe.entry.layout.chain_kind == ChainKind.SHIM
 
 
 def _subinterpreter(build: Build) -> str:
@@ -427,7 +497,7 @@ def test_the_interpreters_that_were_there_before(build: Build) -> None:
         target.tell(f"os.execv({build.executable!r}, [{build.executable!r}, '-S', '-c', {OBEY!r}])")
         assert target.child.stdout is not None
         _until_ready(target)
-        case.follower.refresh(asked=True)
+        case.look_after_exec()
         assert case.probe.entry.several == 0
 
 

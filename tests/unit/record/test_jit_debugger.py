@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from mixstack.record.jit_debugger import Debugger, JitFrames
-from mixstack.record.jit_tables import JitTables
+from mixstack.record.jit_tables import JitRoom, JitTables
 from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 from mixstack.unwind.rows import RowKind, find_row
@@ -81,7 +81,7 @@ def test_unwind_information_is_read_where_it_was_loaded() -> None:
 def test_tables_are_placed_once_and_cut_out_of_their_mapping() -> None:
     rows, pages = memoryview(bytearray(8 << 10)), memoryview(bytearray(8 << 10))
     space = TableSpace(rows, pages)
-    tables = JitTables(space)
+    tables = JitTables(JitRoom(space))
     frames = JitFrames(TEXT, TEXT + 0x20, CIE + FDE, FRAMES_AT)
     tables.update([frames])
     used = space.used_bytes

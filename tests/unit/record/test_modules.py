@@ -30,6 +30,9 @@ class Process:
     def vdso(self) -> bytes | None:
         return None
 
+    def alive(self) -> bool:
+        return True
+
 
 @pytest.fixture
 def process() -> TargetProcess:

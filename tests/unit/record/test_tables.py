@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixstack.record.tables import Placed, TableSpace
+from mixstack.record.tables import Placed, TableSpace, within
 from mixstack.unwind.rows import (
     Row,
     RowKind,
@@ -77,3 +77,16 @@ def test_every_table_is_searched_where_it_lies(listed: list[list[int]]) -> None:
         assert at is not None
         for vaddr in range(0, 2048, 7):
             assert memory.row(at, vaddr) == find_row(original, vaddr)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        pytest.param(1 << 20, (100, 400), id="enough"),
+        pytest.param(8 * 500, (100, 400), id="just enough"),
+        pytest.param(8 * 250, (50, 200), id="half of it: in proportion"),
+        pytest.param(1, (1, 1), id="a map has at least one element"),
+    ],
+)
+def test_the_tables_stay_within_a_bound(limit: int, expected: tuple[int, int]) -> None:
+    assert within(limit, 100, 400) == expected

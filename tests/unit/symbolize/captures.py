@@ -20,6 +20,7 @@ from mixstack.model import (
     Process,
     RawStack,
     Sample,
+    SourceCall,
     Symbol,
 )
 
@@ -39,6 +40,8 @@ class FakeCapture:
     symbols: dict[int, tuple[Symbol, ...]] = field(default_factory=dict)
     kernel_symbols: tuple[KernelSymbol, ...] = ()
     jit_symbols: dict[int, tuple[JitSymbol, ...]] = field(default_factory=dict)
+    source_calls: dict[tuple[int, int], tuple[SourceCall, ...]] = field(default_factory=dict)
+    families: dict[int, tuple[int, ...]] = field(default_factory=dict)
     recorded: list[Sample] = field(default_factory=list)
 
     def samples(self) -> Iterator[Sample]:

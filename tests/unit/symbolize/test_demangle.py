@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mixstack.elf import open_elf
 from mixstack.symbolize import demangle as module
-from mixstack.symbolize.demangle import demangle
+from mixstack.symbolize.demangle import demangle, shorten
 from tests.unit.symbolize.test_elf_symbols import nm_functions, system_library
 
 ROWS = [
@@ -104,6 +104,47 @@ def test_equals_cxxfilt() -> None:
         if plain(demangle(n)) != plain(e)
     ]
     assert different == []
+
+
+SHORT = [
+    ("plain", "memcpy", "memcpy"),
+    ("method", "std::vector<int, std::allocator<int>>::size() const",
+     "std::vector<...>::size() const"),
+    ("arguments too", "f(std::map<int, A<B>> const&, C<D>*)",
+     "f(std::map<...> const&, C<...>*)"),
+    ("template of a template", "A<B<int>>::f<C>(int)", "A<...>::f<...>(int)"),
+    ("operator less", "A::operator<(B<int>)", "A::operator<(B<...>)"),
+    ("operator less, of a template", "bool operator< <int>(A<int>)",
+     "bool operator< <...>(A<...>)"),
+    ("operator shift", "std::ostream& operator<< <C<int>>(std::ostream&)",
+     "std::ostream& operator<< <...>(std::ostream&)"),
+    ("operator arrow", "std::unique_ptr<A>::operator->() const",
+     "std::unique_ptr<...>::operator->() const"),
+    ("arrow in arguments", "A<f(int)->int>::g()", "A<...>::g()"),
+    ("comparison in arguments", "A<(B)1, &C::operator> >::g()", "A<...>::g()"),
+    ("lambda", "f(int)::'lambda'(A<B>)::operator()(A<B>) const",
+     "f(int)::'lambda'(A<...>)::operator()(A<...>) const"),
+    ("Rust", "sample::each::<sample::plain_name::{closure#0}>", "sample::each::<...>"),
+    ("Rust's trait", "<i32 as core::iter::range::Step>::forward_unchecked",
+     "<i32 as core::iter::range::Step>::forward_unchecked"),
+    ("Rust's trait of a generic", "<Vec<T> as Into<U>>::into::<V>",
+     "<Vec<...> as Into<...>>::into::<...>"),
+    ("clone", "f<int>() [clone .cold]", "f<...>() [clone .cold]"),
+    ("no pair", "f<int", "f<int"),
+    ("no pair either", "f>int", "f>int"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "expected"), [r[1:] for r in SHORT], ids=[r[0] for r in SHORT])
+def test_shortened(name: str, expected: str) -> None:
+    assert shorten(name) == expected
+
+
+@given(st.text("ab<>:-= ()operatr", max_size=40))
+def test_shortened_twice_is_shortened_once(name: str) -> None:
+    once = shorten(name)
+    assert len(once) <= len(name) + 3 * name.count("<")
+    assert shorten(once) == once
 
 
 RUST_PROGRAM = """

@@ -13,6 +13,9 @@ import subprocess
 
 import gdb  # type: ignore[import-not-found]
 
+# x86-64 psABI, figure 3.36
+BY_DWARF_NUMBER = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp")
+BY_DWARF_NUMBER += ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 _READ_MIN, _READ_MAX = 1024, 1 << 20  # bytes of stack to keep from each frame on
 
 
@@ -20,7 +23,7 @@ def look(thread: gdb.InferiorThread, inferior: gdb.Inferior) -> dict[str, object
     """Registers, frames [pc, CFA or None] innermost first, and the memory that the frames cover."""
     thread.switch()
     leaf = gdb.newest_frame()
-    registers = {name: number(leaf, name) for name in ("rip", "rsp", "rbp", "r10")}
+    registers = {name: number(leaf, name) for name in ("rip", *BY_DWARF_NUMBER)}
     frames: list[tuple[int, int | None]] = []
     memory: list[tuple[int, str]] = []
     frame = leaf
@@ -34,7 +37,8 @@ def look(thread: gdb.InferiorThread, inferior: gdb.Inferior) -> dict[str, object
             size = max(_READ_MIN, min((cfa or sp) - sp, _READ_MAX))
             memory.append((sp - 128, read(inferior, sp - 128, size + 128)))
         frame = outer
-    return {"registers": registers, "frames": frames, "memory": memory}
+    others = [registers[name] for name in BY_DWARF_NUMBER]
+    return {"registers": registers, "others": others, "frames": frames, "memory": memory}
 
 
 def number(frame: gdb.Frame, register: str) -> int:

@@ -17,7 +17,11 @@ _FDE = re.compile(r"^[0-9a-f]+ \S+ \S+ FDE cie=([0-9a-f]+) pc=([0-9a-f]+)\.\.([0
 _ROW = re.compile(r"^([0-9a-f]{16}) (.+)$")
 _CFA = re.compile(r"^(\w+)\+(\d+)$")
 _SAVED = re.compile(r"^c([+-]\d+)$")
-_LINEAR = {"rsp": RowKind.RSP, "rbp": RowKind.RBP, "r10": RowKind.R10}
+_LINEAR = {"rsp": RowKind.RSP, "rbp": RowKind.RBP}
+# x86-64 psABI, figure 3.36: DWARF register numbers
+_REGISTERS = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp")
+_REGISTERS += ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+_REGISTER_OFFSET_MAX = 31 * 8
 _EXPRESSIONS = frozenset(
     {RowKind.NONE, RowKind.PLT, RowKind.RSP_DEREF, RowKind.RBP_DEREF, RowKind.SIGNAL}
 )
@@ -88,22 +92,26 @@ def agrees(row: Row, columns: dict[str, str]) -> bool:
         return row.kind is RowKind.ROOT
     if columns.get("CFA") == "exp":
         return row.kind in _EXPRESSIONS
-    return (row.kind, row.cfa_offset, row.rbp) == _expected(columns)
+    return row._replace(pc=0, slot=0) == _expected(columns)
 
 
-def _expected(columns: dict[str, str]) -> tuple[RowKind, int, int | None]:
-    nothing = (RowKind.NONE, 0, None)
+def _expected(columns: dict[str, str]) -> Row:
+    nothing = Row(0, RowKind.NONE)
     cfa = _CFA.match(columns.get("CFA", ""))
-    kind = _LINEAR.get(cfa[1]) if cfa else None
-    if cfa is None or kind is None or columns.get("ra") != "c-8":
+    if cfa is None or columns.get("ra") != "c-8":
         return nothing
     offset = int(cfa[2])
+    kind, register = _LINEAR.get(cfa[1], RowKind.REGISTER), 0
+    if kind is RowKind.REGISTER:
+        if offset > _REGISTER_OFFSET_MAX:
+            return nothing
+        register = _REGISTERS.index(cfa[1])
     if offset % 8 or offset // 8 >= CFA_LIMIT:
         return nothing
     rbp = columns.get("rbp", "u")
     if rbp in ("u", "s"):
-        return kind, offset, None
+        return Row(0, kind, offset, register=register)
     saved = _SAVED.match(rbp)
     if saved is None or int(saved[1]) % 8 or not 0 < abs(int(saved[1]) // 8) < RBP_LIMIT:
         return nothing
-    return kind, offset, int(saved[1])
+    return Row(0, kind, offset, int(saved[1]), register=register)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from mixstack.bpf.wire import RowKind
 from mixstack.model import NativeEnd, NativeFrame, Step
@@ -22,7 +22,7 @@ class Registers:
     pc: int
     sp: int
     bp: int
-    r10: int | None = None  # known only in the leaf
+    others: Mapping[int, int] = field(default_factory=dict)  # by DWARF number; only in the leaf
 
 
 class _Unreadable(Exception):
@@ -84,12 +84,13 @@ def _cfa(row: Row, now: Registers, word: Callable[[int], int]) -> int | None:
         return now.sp + row.cfa_offset
     if row.kind is RowKind.RBP:
         return now.bp + row.cfa_offset
-    if row.kind is RowKind.R10:
-        return None if now.r10 is None else now.r10 + row.cfa_offset
+    if row.kind is RowKind.REGISTER:
+        base = now.others.get(row.register)
+        return None if base is None else base + row.cfa_offset
     if row.kind is RowKind.RSP_DEREF:
-        return word(now.sp + row.cfa_offset)
+        return word(now.sp + row.cfa_offset) + row.addend
     if row.kind is RowKind.RBP_DEREF:
-        return word(now.bp + row.cfa_offset)
+        return word(now.bp + row.cfa_offset) + row.addend
     if row.kind is RowKind.PLT:
         return now.sp + (16 if now.pc & 15 >= row.cfa_offset else 8)
     return None

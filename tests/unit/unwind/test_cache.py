@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,47 @@ def test_a_file_without_rules_is_refused_and_not_kept(folder: str) -> None:
     with pytest.raises(BadElf):
         load_table(bad, folder)
     assert os.listdir(folder) == []
+
+
+def test_the_folder_has_a_bound_and_the_least_recently_used_goes(
+    folder: str, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [bytes([n] * 20) for n in range(4)]
+    names = [each.hex() + ".unwind" for each in ids]
+    for age, each in zip((300, 200, 100), ids, strict=False):
+        load_table(elf(build_id=each), folder)
+        moment = time.time() - age
+        os.utime(Path(folder, each.hex() + ".unwind"), (moment, moment))
+    load_table(elf(build_id=ids[0]), folder)  # used again: now the youngest
+    size = Path(folder, names[0]).stat().st_size
+    monkeypatch.setattr(cache, "FOLDER_MAX", 3 * size)
+    load_table(elf(build_id=ids[3]), folder)
+    assert sorted(os.listdir(folder)) == sorted([names[0], names[2], names[3]])
+    assert len(compiled) == 4
+
+
+def test_a_table_that_alone_is_too_large_is_kept(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "FOLDER_MAX", 1)
+    load_table(elf(), folder)
+    assert os.listdir(folder) == [NAME]
+
+
+def test_what_killed_writers_left_is_removed_and_what_others_write_is_not(folder: str) -> None:
+    os.makedirs(folder, mode=0o700)
+    for name, age in ((".old.tmp", 7200), (".new.tmp", 5)):
+        Path(folder, name).touch()
+        os.utime(Path(folder, name), (time.time() - age, time.time() - age))
+    load_table(elf(), folder)
+    assert sorted(os.listdir(folder)) == [".new.tmp", NAME]
+
+
+def test_many_writers_and_evictors_at_once(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = load_table(elf(), folder)
+    monkeypatch.setattr(cache, "FOLDER_MAX", 2 * Path(folder, NAME).stat().st_size)
+    images = [elf(build_id=bytes([n] * 20)) for n in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        tables = list(pool.map(lambda n: load_table(images[n % 6], folder), range(300)))
+    assert all(table == expected for table in tables)
+    assert all(name.endswith(".unwind") for name in os.listdir(folder))

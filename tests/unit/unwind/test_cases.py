@@ -102,7 +102,27 @@ CASES: dict[str, tuple[str, Row]] = {
     ),
     "realigning: r10": (
         ".cfi_startproc; nop; .cfi_def_cfa 10, 0; AT: nop; .cfi_endproc",
-        Row(0, RowKind.R10, 0),
+        Row(0, RowKind.REGISTER, 0, register=10),
+    ),
+    "CFA by rax": (
+        ".cfi_startproc; .cfi_def_cfa_register 0; AT: nop; .cfi_endproc",
+        Row(0, RowKind.REGISTER, 8),
+    ),
+    "CFA by r15, as far as there is room": (
+        ".cfi_startproc; .cfi_offset 6, -16; .cfi_def_cfa 15, 248; AT: nop; .cfi_endproc",
+        Row(0, RowKind.REGISTER, 248, -16, register=15),
+    ),
+    "an expression that is just rdi": (
+        ".cfi_startproc; .cfi_escape 0x0f, 0x02, 0x75, 0x18; AT: nop; .cfi_endproc",
+        Row(0, RowKind.REGISTER, 24, register=5),
+    ),
+    "no rule: CFA by a register, and an offset that is too large": (
+        ".cfi_startproc; .cfi_def_cfa 0, 256; AT: nop; .cfi_endproc",
+        Row(0, RowKind.NONE),
+    ),
+    "no rule: CFA by what is no general register": (
+        ".cfi_startproc; .cfi_def_cfa 17, 8; AT: nop; .cfi_endproc",
+        Row(0, RowKind.NONE),
     ),
     "an expression that is just a register": (
         ".cfi_startproc; .cfi_escape 0x0f, 0x02, 0x77, 0x18; AT: nop; .cfi_endproc",
@@ -141,8 +161,19 @@ CASES: dict[str, tuple[str, Row]] = {
         ".cfi_startproc; .cfi_signal_frame; AT: nop; .cfi_endproc",
         Row(0, RowKind.NONE),
     ),
-    "no rule: CFA by rax": (
-        ".cfi_startproc; .cfi_def_cfa_register 0; AT: nop; .cfi_endproc",
+    "*(rsp + 48) + 56": (
+        ".cfi_startproc; .cfi_escape 0x0f, 0x05, 0x77, 0x30, 0x06, 0x23, 0x38; AT: nop;"
+        ".cfi_endproc",
+        Row(0, RowKind.RSP_DEREF, 48, addend=56),
+    ),
+    "no rule: *(rsp + 32) + 256": (
+        ".cfi_startproc; .cfi_escape 0x0f, 0x06, 0x77, 0x20, 0x06, 0x23, 0x80, 0x02; AT: nop;"
+        ".cfi_endproc",
+        Row(0, RowKind.NONE),
+    ),
+    "no rule: *(rsp + 8192)": (
+        ".cfi_startproc; .cfi_escape 0x0f, 0x05, 0x77, 0x80, 0xc0, 0x00, 0x06; AT: nop;"
+        ".cfi_endproc",
         Row(0, RowKind.NONE),
     ),
     "no rule: an offset that is no multiple of 8": (

@@ -164,7 +164,7 @@ def stops_of(command: list[str], count: int, out: Path) -> tuple[list[Mapped], l
 def _stop(seen: dict[str, Any]) -> Stop:
     r = seen["registers"]
     return Stop(
-        Registers(r["rip"], r["rsp"], r["rbp"], r["r10"]),
+        Registers(r["rip"], r["rsp"], r["rbp"], dict(enumerate(seen["others"]))),
         [(pc, cfa) for pc, cfa in seen["frames"]],
         [(start, bytes.fromhex(data)) for start, data in seen["memory"]],
     )

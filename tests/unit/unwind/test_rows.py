@@ -22,15 +22,38 @@ from mixstack.unwind.rows import (
     unpack_row,
 )
 
-words = st.integers(-CFA_LIMIT, CFA_LIMIT - 1)
-rows = st.builds(
-    lambda pc, kind, cfa, rbp: Row(pc, kind, cfa * (1 if kind is RowKind.PLT else 8), rbp),
-    st.integers(0, PC_MASK),
-    st.sampled_from(RowKind),
-    words,
+
+def eighths(least: int, most: int) -> st.SearchStrategy[int]:
+    """Multiples of 8, given as numbers of words."""
+    return st.integers(least, most).map(lambda words: words * 8)
+
+
+LINEAR = eighths(-CFA_LIMIT, CFA_LIMIT - 1)
+# What bits 32 to 47 hold, by kind; of all other kinds a plain offset.
+NUMBERS: dict[RowKind, dict[str, st.SearchStrategy[int]]] = {
+    RowKind.PLT: {"cfa_offset": st.integers(-CFA_LIMIT, CFA_LIMIT - 1)},
+    RowKind.RSP_DEREF: {"cfa_offset": eighths(-1024, 1023), "addend": eighths(0, 31)},
+    RowKind.RBP_DEREF: {"cfa_offset": eighths(-1024, 1023), "addend": eighths(0, 31)},
+    RowKind.REGISTER: {
+        "cfa_offset": eighths(0, 31),
+        "register": st.integers(0, 15),
+        "slot": eighths(0, 127),
+    },
+}
+saved = (
     st.none()
     | st.just(RBP_AT_RBP)
-    | st.integers(1 - RBP_LIMIT, RBP_LIMIT - 1).filter(bool).map(lambda n: n * 8),
+    | st.integers(1 - RBP_LIMIT, RBP_LIMIT - 1).filter(bool).map(lambda n: n * 8)
+)
+rows = st.sampled_from(RowKind).flatmap(
+    lambda kind: st.fixed_dictionaries(
+        {
+            "pc": st.integers(0, PC_MASK),
+            "kind": st.just(kind),
+            "rbp": saved,
+            **NUMBERS.get(kind, {"cfa_offset": LINEAR}),
+        }
+    ).map(lambda numbers: Row(**numbers))
 )
 
 
@@ -50,7 +73,18 @@ def test_packing_and_unpacking_gives_the_same_row(row: Row) -> None:
         pytest.param(Row(0, RowKind.RSP, -8), 0x1000_FFFF_0000_0000, id="below the stack pointer"),
         pytest.param(Row(0, RowKind.PLT, 11), 0x5000_000B_0000_0000, id="PLT: not divided by 8"),
         pytest.param(
-            Row(0, RowKind.RBP_DEREF, -8, RBP_AT_RBP), 0x3800_FFFF_0000_0000, id="realigned"
+            Row(0, RowKind.RBP_DEREF, -8, RBP_AT_RBP), 0x3800_07FF_0000_0000, id="realigned"
+        ),
+        pytest.param(
+            Row(0, RowKind.RSP_DEREF, 48, addend=56), 0x4000_3806_0000_0000, id="kept, and addend"
+        ),
+        pytest.param(
+            Row(0, RowKind.REGISTER, 24, register=3), 0x8000_3003_0000_0000, id="rbx + 24"
+        ),
+        pytest.param(
+            Row(0, RowKind.REGISTER, 248, -16, register=15, slot=1016),
+            0x8FFE_FFFF_0000_0000,
+            id="r15, and where the called function saves it",
         ),
         pytest.param(Row(PC_MASK, RowKind.ROOT), 0x6000_0000_FFFF_FFFF, id="root at the last pc"),
     ],
@@ -67,6 +101,12 @@ def test_a_row_has_the_layout_of_the_header(row: Row, word: int) -> None:
         pytest.param(Row(0, RowKind.RSP, 12), id="CFA not a multiple of 8"),
         pytest.param(Row(0, RowKind.RSP, 8 * CFA_LIMIT), id="CFA too far"),
         pytest.param(Row(0, RowKind.RSP, -8 * CFA_LIMIT - 8), id="CFA too far below"),
+        pytest.param(Row(0, RowKind.RSP_DEREF, 8192), id="kept too far"),
+        pytest.param(Row(0, RowKind.RBP_DEREF, 0, addend=256), id="addend too large"),
+        pytest.param(Row(0, RowKind.RBP_DEREF, 0, addend=4), id="addend not a multiple of 8"),
+        pytest.param(Row(0, RowKind.REGISTER, -8), id="below a register"),
+        pytest.param(Row(0, RowKind.REGISTER, 8, register=16), id="no general register"),
+        pytest.param(Row(0, RowKind.REGISTER, 8, slot=1024), id="saved too far"),
         pytest.param(Row(0, RowKind.RSP, 8, -12), id="rbp not a multiple of 8"),
         pytest.param(Row(0, RowKind.RSP, 8, 0), id="rbp at the CFA: 0 means unchanged"),
         pytest.param(Row(0, RowKind.RSP, 8, 8 * RBP_LIMIT), id="rbp too far"),
@@ -74,7 +114,7 @@ def test_a_row_has_the_layout_of_the_header(row: Row, word: int) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused(row: Row) -> None:
-    with pytest.raises(ValueError, match="Row"):
+    with pytest.raises(ValueError, match=r"Row|multiple of 8"):
         pack_row(row)
 
 

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* The state and the record of a sample, before anything is walked. */
+#ifndef MIXSTACK_BEGIN_H
+#define MIXSTACK_BEGIN_H
+
+#include "state.bpf.h"
+
+INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 pid_tid)
+{
+	s->used = 0;
+	s->n_markers = 0;
+	s->n_new = 0;
+	s->next_new = 0;
+	s->search = SEARCH_NONE;
+	s->open = 0;
+	s->walking_frames = 0;
+	s->n_locals = 0;
+	s->slot = 0;
+	s->next_local = 0;
+	s->leaf_claims = 0;
+	s->next_native = 0;
+	s->learned_at = 0;
+	s->learning = 0;
+	s->outer_cfa = 0;
+	s->mapping.start = 0;
+	s->mapping.end = 0;
+	sample->head.record = MS_RECORD_SAMPLE;
+	sample->head.flags = 0;
+	sample->head.time_ns = bpf_ktime_get_ns();
+	sample->head.pid = pid_tid >> 32;
+	sample->head.tid = (ms_u32)pid_tid;
+	sample->head.cpu = bpf_get_smp_processor_id();
+	sample->head.n_kernel = 0;
+	sample->head.n_chain = 0;
+	sample->head.n_native = 0;
+	sample->head.chain_end = MS_CHAIN_TAIL_CALLS;
+	sample->head.sp = 0;
+	bpf_get_current_comm(sample->head.comm, sizeof(sample->head.comm));
+}
+
+/* Before the first native frame; also the second time, if a search on the stack went before. */
+INLINE void start_native(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	s->ip = s->leaf_ip;
+	s->sp = sample->head.sp;
+	s->bp = s->leaf_bp;
+	s->step = MS_STEP_LEAF;
+	s->next_marker = 0;
+	s->dirty = 0;
+	s->proof = 0;
+	s->has_base = 0;
+	s->used -= 2 * sample->head.n_native;
+	sample->head.n_native = 0;
+	sample->head.end_pc = 0;
+	sample->head.native_end = MS_NATIVE_NO_USER_REGS;
+}
+
+#endif

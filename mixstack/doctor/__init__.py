@@ -1,0 +1,1 @@
+"""What this machine and user can do, and what would mend the rest."""

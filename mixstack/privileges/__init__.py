@@ -1,0 +1,1 @@
+"""Who this process acts for, and what it may do."""

@@ -1,0 +1,175 @@
+"""The table of docs/native.md: how many native stacks reach the thread's root, program by program.
+
+`python -m tests.bench.native_targets [PYTHON [WORDS...]]`, as root. PYTHON (this one) runs the
+programs; those whose packages it has not are left out, and that is said. WORDS: only the programs
+whose names contain one; then nothing is written. Exit code 1 if a program misses the goal.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from posixpath import basename
+from typing import Final, NamedTuple
+
+from mixstack.capture.reader import Capture
+from mixstack.merge.quality import Stop, find_stop
+from mixstack.model import NativeEnd, NativeFrame, NativeItem
+from mixstack.symbolize.names import Namer
+
+from ..live.harness import record, running
+from .native_programs import PROGRAMS, NativeProgram
+
+ROOT: Final = Path(__file__).parent.parent.parent
+PAGE: Final = ROOT / "docs" / "native.md"
+BEGIN: Final = "<!-- begin: python -m tests.bench.native_targets -->"
+END: Final = "<!-- end: python -m tests.bench.native_targets -->"
+RATE_HZ: Final = 1999
+SECONDS: Final = 3.0
+GOAL: Final = 0.999
+
+
+class Row(NamedTuple):
+    """One program: its samples; those whose walk reached the root, by rules alone or after a new
+    start; and where and why the others, and those that started again, had to stop."""
+
+    name: str
+    samples: int
+    whole: int
+    again: int
+    stops: Counter[Stop]
+
+    @property
+    def share(self) -> float:
+        return (self.whole + self.again) / max(1, self.samples)
+
+
+def main(arguments: Sequence[str]) -> int:
+    python = arguments[0] if arguments else sys.executable
+    words = arguments[1:]
+    rows = []
+    for program in PROGRAMS:
+        if words and not any(word in program.name for word in words):
+            continue
+        missing = [name for name in program.needs if not _has(python, name)]
+        if missing:
+            print(f"{program.name}: left out, without {', '.join(missing)}", flush=True)
+            continue
+        rows.append(_run(python, program))
+        print(" | ".join(_cells(rows[-1])), flush=True)
+    if not words:
+        page = PAGE.read_text(encoding="utf-8")
+        before, _, rest = page.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        PAGE.write_text(f"{before}{BEGIN}\n{_table(rows, python)}{END}{after}", encoding="utf-8")
+        print(f"wrote {PAGE.relative_to(ROOT)}")
+    return 1 if not rows or any(row.share < GOAL for row in rows) else 0
+
+
+def _has(python: str, module: str) -> bool:
+    code = f"import importlib.util as u; raise SystemExit(u.find_spec({module!r}) is None)"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
+def _run(python: str, program: NativeProgram) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        if program.cpp is not None:
+            _build(python, program.cpp, Path(folder))
+        with running([python, "-c", program.code, folder]) as target:
+            pid = _child(target.pid) if program.child else target.pid
+            capture = record(pid, Path(folder) / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
+        return count(program.name, capture)
+
+
+def count(name: str, capture: Capture) -> Row:
+    namer = Namer(capture)
+    samples = whole = again = 0
+    stops: Counter[Stop] = Counter()
+    for sample in capture.samples():
+        samples += 1
+        if sample.stack.native_end in (NativeEnd.ROOT, NativeEnd.EXITING):
+            whole += sample.stack.end_pc is None
+            again += sample.stack.end_pc is not None
+
+        def named(frame: NativeFrame, pid: int = sample.pid, time_ns: int = sample.time_ns):
+            return namer.frame(pid, time_ns, NativeItem(frame, evaluator=False))
+
+        stop = find_stop(sample.stack, named)
+        if stop is not None:
+            stops[stop] += 1
+        elif sample.stack.native_end not in (NativeEnd.ROOT, NativeEnd.EXITING):
+            stops["the stack's depth", sample.stack.native_end] += 1
+    return Row(name, samples, whole, again, stops)
+
+
+def _build(python: str, source: str, folder: Path) -> None:
+    (folder / "built.cpp").write_text(source)
+    flags = subprocess.run(
+        [python, "-m", "pybind11", "--includes"], check=True, capture_output=True, text=True
+    ).stdout.split()
+    command = [
+        "g++",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-std=c++17",
+        *flags,
+        "built.cpp",
+        "-o",
+        "built.so",
+    ]
+    subprocess.run(command, cwd=folder, check=True)
+
+
+def _child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    missed = "" if row.share >= GOAL else " **missed**"
+    reasons = [
+        f"{basename(module)}: {_percent(n, row.samples)}"
+        f" {'started again' if reason is None else reason.name.lower().replace('_', ' ')}"
+        for (module, reason), n in row.stops.most_common(4)
+    ]
+    return (
+        row.name,
+        f"{row.samples:,}",
+        _percent(row.whole, row.samples),
+        _percent(row.again, row.samples),
+        f"{100 * row.share:.2f} %{missed}",
+        "; ".join(reasons),
+    )
+
+
+def _percent(part: int, total: int) -> str:
+    if part in (0, total):
+        return "0" if part == 0 else "100 %"
+    return f"{100 * part / total:.2f} %"
+
+
+def _table(rows: Sequence[Row], python: str) -> str:
+    version = subprocess.run([python, "-V"], check=True, capture_output=True, text=True).stdout
+    date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
+    header = ("program", "samples", "by rules alone", "started again", "to the root (goal 99.9 %)")
+    header += ("where it stopped",)
+    lines = [
+        f"{date}, {version.strip()}, Linux {platform.release()}, {os.cpu_count()} CPUs,"
+        f" {RATE_HZ} Hz, {SECONDS:g} s each.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "| " + " | ".join(["---"] * len(header)) + " |",
+        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,109 @@
+"""What can be counted of mixstack's own cost, without a clock: the same on a busy machine."""
+
+from __future__ import annotations
+
+import cProfile
+import io
+import platform
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Final
+
+from mixstack.bpf import probe
+from mixstack.bpf.libbpf import BpfObject, Libbpf
+from mixstack.capture.reader import read_capture
+from mixstack.cli.load import load_profile
+from mixstack.export.speedscope import write_speedscope
+
+from ..bench.merging import write_capture
+
+SAMPLES: Final = 2000
+DISTINCT: Final = 200
+_PROGRAMS: Final = (
+    "on_sample",
+    "find_thread",
+    "walk_chain",
+    "walk_native",
+    "send_codes",
+    "walk_frames",
+    "find_markers",
+    "learn_markers",
+)
+
+
+def offline(folder: Path) -> dict[str, float]:
+    """Of a merge of a capture that is always the same: its calls, its memory, its file."""
+    path = folder / "guard.data"
+    path.unlink(missing_ok=True)
+    write_capture(path, SAMPLES, DISTINCT)
+    merge(path)  # what is imported and kept once is no part of it
+    profiler = cProfile.Profile()
+    profiler.runcall(merge, path)
+    calls = sum(entry.callcount for entry in profiler.getstats())
+    tracemalloc.start()
+    merge(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {
+        "capture: bytes per sample": path.stat().st_size / SAMPLES,
+        "merge: calls per distinct stack": calls / DISTINCT,
+        "merge: peak bytes per distinct stack": peak / DISTINCT,
+    }
+
+
+def merge(path: Path) -> None:
+    write_speedscope(load_profile(read_capture(str(path))), io.StringIO())
+
+
+def imports() -> dict[str, float]:
+    """How many modules that are not Python's own each command needs."""
+    commands = {
+        "--help": "import mixstack.cli.main",
+        "merge": (
+            "import mixstack.cli.main, mixstack.cli.output, mixstack.cli.quality,"
+            " mixstack.capture.reader, mixstack.merge.profile, mixstack.symbolize.names,"
+            " mixstack.export.speedscope"
+        ),
+        "record": "import mixstack.cli.main, mixstack.record.session",
+    }
+    return {f"{name}: modules": float(len(_modules(text))) for name, text in commands.items()}
+
+
+def _modules(imports: str) -> list[str]:
+    program = f"import sys; before = set(sys.modules); {imports}; print(*set(sys.modules) - before)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    names = found.stdout.decode().split()
+    return [name for name in names if name.partition(".")[0] not in sys.stdlib_module_names]
+
+
+def kernel() -> str:
+    """The kernel's version as far as its verifier depends on it: "6.18"."""
+    return ".".join(platform.release().split(".")[:2])
+
+
+def verified() -> dict[str, float]:
+    """Instructions that this kernel's verifier goes through, by program. Needs root."""
+    library = Libbpf()
+    with open(probe._OBJECT, "rb") as file:
+        image = file.read()
+    part = BpfObject(library, image)
+    try:
+        for name, entries in (("mappings", 64), ("pages", 4096), ("rows", 4096), ("ring", 4096)):
+            part.set_entries(f"ms_{name}", entries)
+        part.load()
+        return {
+            f"probe: {name}, verified on {kernel()}": float(_verified(part.program_fd(name)))
+            for name in _PROGRAMS
+        }
+    finally:
+        part.close()
+
+
+def _verified(fd: int) -> int:
+    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "verified_insns":
+            return int(value)
+    raise LookupError("this kernel does not tell how many instructions it verified")
