@@ -2,6 +2,7 @@
 
     jit_by_hand.py map TRUTH         a perf map; the same memory is another function every second
     jit_by_hand.py dump TRUTH        the same in a jitdump file
+    jit_by_hand.py fork TRUTH        a second long it is one function here and another in a child
 
 TRUTH is a file: a line for each, when it was about to be told and when it was (CLOCK_MONOTONIC).
 The code counts down, so it is what runs; Python calls it through ctypes.
@@ -32,6 +33,15 @@ def main(how: str, truth: str) -> None:
     memory.write(CODE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     count_down = ctypes.CFUNCTYPE(None, ctypes.c_long)(address)
+    if how == "fork":
+        child = os.fork()
+        say_in_map(address, "parent of JIT" if child else "child of JIT")
+        end = time.monotonic() + PHASE_S
+        while time.monotonic() < end:
+            count_down(TURNS)
+        if child:
+            os.waitpid(child, 0)
+        return
     say = say_in_map if how == "map" else Dump().say
     print("ready", flush=True)
     for number in range(1000):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mixstack.target.process import TargetProcess
 
 from ..interpreters import Build, supported
 from .harness import record, run_mixstack, running, show, stacks
+from .test_children import recorded
 from .test_jit import JIT, SOUND, TIGHT, needs_jit
 
 pytestmark = pytest.mark.live
@@ -66,9 +68,23 @@ def test_memory_that_is_used_again_has_the_name_of_the_moment(how: str, tmp_path
             assert name == f"phase{number} of JIT"
 
 
+def test_a_forked_child_has_names_of_its_own(tmp_path: Path) -> None:
+    """The same address is another function in each of them, and each has told it in its map."""
+    command = [sys.executable, BY_HAND, "fork", tmp_path / "truth"]
+    capture = recorded(tmp_path / "out.data", command)
+    with removed(*(_map(pid) for pid in capture.processes)):
+        leaves = Counter(
+            (stack.sample.pid == min(capture.processes), stack.full[-1].name)
+            for stack in stacks(capture)
+            if stack.full[-1].name.endswith("of JIT")
+        )
+    assert set(leaves) == {(True, "parent of JIT"), (False, "child of JIT")}
+    assert min(leaves.values()) > 0.1 * RATE_HZ, leaves
+
+
 def test_node(tmp_path: Path) -> None:
     with (
-        running(["node", "--perf-basic-prof", "-e", NODE_PROGRAM]) as target,
+        running(_node(tmp_path)) as target,
         removed(_map(target.pid)),
     ):
         capture = record(target.pid, tmp_path / "out.data", seconds=1, rate_hz=RATE_HZ)
@@ -95,7 +111,7 @@ def test_a_file_that_is_written_at_the_very_end(tmp_path: Path) -> None:
 def test_perf_says_the_same(tmp_path: Path) -> None:
     data = tmp_path / "perf.data"
     with (
-        running(["node", "--perf-basic-prof", "-e", NODE_PROGRAM]) as target,
+        running(_node(tmp_path)) as target,
         removed(_map(target.pid)),
     ):
         _perf("record", "-q", "-e", "cpu-clock", "-F", "999", "-p", target.pid, "-o", data, *NAP)
@@ -110,6 +126,12 @@ def test_perf_says_the_same(tmp_path: Path) -> None:
         found = names.find(target.pid, names.epoch(target.pid, 1 << 62), int(address, 16))
         assert found is not None
         assert found.name == name
+
+
+def _node(folder: Path) -> list[str]:
+    """V8 leaves a log, and not where the tests run."""
+    log = f"--logfile={folder / 'v8.log'}"
+    return ["node", "--perf-basic-prof", log, "-e", NODE_PROGRAM]
 
 
 def _perf(*arguments: object) -> str:
