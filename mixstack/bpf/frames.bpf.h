@@ -180,30 +180,18 @@ INLINE void learn_slot(struct ms_state *s, struct ms_learned *learned, ms_u64 sp
 		FRESH(s->next_local) += 1;
 }
 
-/* The frame with this index has its marker here. Where two evaluators lay claim to one, the outer is right:
- * the inner is only being entered, and what it has there is left over from the last one in its place. */
-INLINE void set_marker(struct ms_state *s, struct ms_sample_buffer *sample, ms_u32 index, ms_u64 at)
-{
-	sample->words[s->local_words[index & (MAX_MARKERS - 1)] & (RECORD_WORDS - 1)] =
-		(at & MS_ADDRESS_MASK) | ((ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT);
-}
-
-/* Is the native frame [sp, cfa) an evaluator, and whose? A frame that is passed over stays unknown. */
+/* Is the native frame [sp, cfa) an evaluator, and whose? A frame that is passed over stays unknown.
+ *
+ * If the leaf has noted its frame, that is the newest. If it is only being entered, what it has there is
+ * left over from the last one in its place, and may be a frame that runs again by now: so a frame that an
+ * evaluator further out lays claim to is that one's. */
 INLINE void match_frame(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 sp, ms_u64 cfa)
 {
 	ms_u32 next = FRESH(s->next_local);
 	ms_u64 value = 0, at = cfa - 8ULL * FRESH(s->slot);
-	ms_u32 several = sample->head.flags & MS_SAMPLE_SEVERAL;
 
 	if (at == cfa || at < sp || bpf_probe_read_user(&value, 8, at))
 		return;
-	if (!FRESH(s->next_native) && !several) {
-		/* The leaf: if it has noted its frame, that is the newest. */
-		s->leaf_claims = value == s->locals[0];
-		if (s->leaf_claims)
-			set_marker(s, sample, 0, at);
-		return;
-	}
 	FRESH(s->matched) = MISSED_MAX;
 	NO_UNROLL for (ms_u32 i = MISSED_MAX; i > 0; i--) {
 		if (s->locals[(next + i - 1) & (MAX_MARKERS - 1)] == value)
@@ -212,10 +200,15 @@ INLINE void match_frame(struct ms_state *s, struct ms_sample_buffer *sample, ms_
 	next += FRESH(s->matched);
 	if (FRESH(s->matched) == MISSED_MAX || next >= s->n_locals)
 		return;
-	set_marker(s, sample, next, at);
 	/* Thread states call each other in any order: all their frames are looked for each time. */
-	if (!several)
-		FRESH(s->next_local) = next + 1;
+	if (!(sample->head.flags & MS_SAMPLE_SEVERAL)) {
+		if (!FRESH(s->next_native) && next)
+			return;
+		FRESH(s->leaf_claims) = !FRESH(s->next_native);
+		FRESH(s->next_local) = next + !FRESH(s->leaf_claims);
+	}
+	sample->words[s->local_words[next & (MAX_MARKERS - 1)] & (RECORD_WORDS - 1)] =
+		(at & MS_ADDRESS_MASK) | ((ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT);
 }
 
 /* The native frame that is looked at, `next_native`: its pc if it is the interpreter's, else 0. */

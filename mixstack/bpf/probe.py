@@ -13,7 +13,7 @@ from mixstack.bpf.perf import Event, SamplingClock, possible_cpus
 from mixstack.bpf.ring import Drained, Ring
 
 # enum ms_program
-_PROGRAMS: Final = (
+_SLOTS: Final = (
     "find_thread",
     "walk_chain",
     "walk_native",
@@ -41,6 +41,8 @@ _AT_ONCE: Final = (
     "send_codes",
     *_LIVES.values(),
 )
+
+PROGRAMS: Final = (*_AT_ONCE, *_OF_THREAD_LISTS, *_OF_FRAME_OBJECTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,13 @@ class Probe:
         if entry.layout.chain_kind:
             if entry.several or not entry.tss_slot:
                 self._load_later(_OF_THREAD_LISTS)
-            if entry.layout.chain_kind >= wire.ChainKind.FRAME:
-                self._load_later(_OF_FRAME_OBJECTS)
+            self.expect(entry.layout.chain_kind)
         self._object.update("ms_processes", pid, entry)
+
+    def expect(self, chain_kind: int) -> None:
+        """A process with such a chain (`wire.ChainKind`) is about to be set; errors as there."""
+        if chain_kind >= wire.ChainKind.FRAME:
+            self._load_later(_OF_FRAME_OBJECTS)
 
     def teach(self, slot: int, learned: wire.Learned) -> None:
         """Say beforehand what the probe would learn of a process' evaluator."""
@@ -171,7 +177,7 @@ class Probe:
             self._install(names)
 
     def _install(self, names: tuple[str, ...]) -> None:
-        for index, name in enumerate(_PROGRAMS):
+        for index, name in enumerate(_SLOTS):
             if name in names:
                 fd = self._object.program_fd(name)
                 self._object.update("ms_programs", index, ctypes.c_uint32(fd))

@@ -30,6 +30,7 @@ from mixstack.record.describe import Describer
 from mixstack.record.follow import Follower
 from mixstack.record.interruption import Interruption, interruptible
 from mixstack.record.launch import Launched
+from mixstack.record.libraries import files_of_command
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
@@ -37,6 +38,7 @@ from mixstack.record.processes import Processes
 from mixstack.record.shared import Listener, Shared
 from mixstack.record.sizing import sizes_for
 from mixstack.record.tables import TableSpace
+from mixstack.target.interpreter import read_ahead
 from mixstack.target.process import TargetProcess, check_proc_is_ours
 
 _STDERR: Final = 2
@@ -123,6 +125,11 @@ class _Session:
         self._event = Event(options.event) if options.event is not None else best_event()
         self._probe = Probe(sizes, options.loader)
         stack.callback(self._probe.close)
+        if launched is not None:
+            for path in files_of_command(options.command[0], options.user):
+                layout = read_ahead(path)
+                if layout is not None:
+                    self._probe.expect(layout.chain_kind)
         self._start_ns = time.monotonic_ns()
         self._writer = CaptureWriter(options.output, self._describe(process))
         stack.callback(self._writer.abandon)

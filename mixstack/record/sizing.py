@@ -10,7 +10,6 @@ from mixstack.record.libraries import files_of_command
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import RecordOptions
 from mixstack.record.tables import within
-from mixstack.target.interpreter import read_ahead
 from mixstack.target.process import TargetProcess, running_processes
 
 _BYTES_PER_SAMPLE: Final = 2048  # generous; most are 500
@@ -34,7 +33,6 @@ def sizes_for(
     if options.command:
         for path in files_of_command(options.command[0], options.user):
             registry.preload(path)
-            read_ahead(path)
     else:
         for each in [process] if process is not None else running_processes():
             for line in each.executable_maps():

@@ -115,12 +115,17 @@ def find_interpreter(
     return _unrecognised(lines)
 
 
-def read_ahead(path: str, search: bool = False) -> None:
+def read_ahead(path: str, search: bool = False) -> Layout | None:
     """Read a file that a process runs or will run, so that `find_interpreter` answers at once.
 
-    search: it may be any file, not just one that is likely to hold an interpreter.
+    search: it may be any file, not just one that is likely to hold an interpreter. Gives the layout
+    of a supported CPython in it.
     """
-    _python_file(path, search)
+    file = _python_file(path, search)
+    if file is None or file.version is None:
+        return None
+    layout = _layout(file, file.version)
+    return layout if isinstance(layout, Layout) else None
 
 
 def _one_line_per_file(maps: Iterable[MapLine]) -> list[MapLine]:

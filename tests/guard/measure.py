@@ -11,8 +11,8 @@ import tracemalloc
 from pathlib import Path
 from typing import Final
 
-from mixstack.bpf import probe
-from mixstack.bpf.libbpf import BpfObject, Libbpf
+from mixstack.bpf.loader import open_probe
+from mixstack.bpf.probe import PROGRAMS
 from mixstack.capture.reader import read_capture
 from mixstack.cli.load import load_profile
 from mixstack.export.speedscope import write_speedscope
@@ -21,16 +21,6 @@ from ..bench.merging import write_capture
 
 SAMPLES: Final = 2000
 DISTINCT: Final = 200
-_PROGRAMS: Final = (
-    "on_sample",
-    "find_thread",
-    "walk_chain",
-    "walk_native",
-    "send_codes",
-    "walk_frames",
-    "find_markers",
-    "learn_markers",
-)
 
 
 def offline(folder: Path) -> dict[str, float]:
@@ -85,17 +75,14 @@ def kernel() -> str:
 
 def verified() -> dict[str, float]:
     """Instructions that this kernel's verifier goes through, by program. Needs root."""
-    library = Libbpf()
-    with open(probe._OBJECT, "rb") as file:
-        image = file.read()
-    part = BpfObject(library, image)
+    part, _ = open_probe("libbpf")
     try:
         for name, entries in (("mappings", 64), ("pages", 4096), ("rows", 4096), ("ring", 4096)):
             part.set_entries(f"ms_{name}", entries)
-        part.load()
+        part.load(PROGRAMS)
         return {
             f"probe: {name}, verified on {kernel()}": float(_verified(part.program_fd(name)))
-            for name in _PROGRAMS
+            for name in PROGRAMS
         }
     finally:
         part.close()

@@ -227,12 +227,12 @@ def test_tail_calls_lead_to_the_programs_that_they_name(tmp_path: Path) -> None:
             and _name(die) == "ms_program"
         )
     assert slots.pop("PROGRAMS") == len(slots)
-    assert {name: probe._PROGRAMS[slot] for name, slot in slots.items()} == PROGRAMS
+    assert {name: probe._SLOTS[slot] for name, slot in slots.items()} == PROGRAMS
 
 
 def test_every_program_of_the_source_is_loaded() -> None:
     source = (HEADER_DIR / "mixstack.bpf.c").read_text()
     found = re.findall(r'^SEC\("perf_event"\)\nint (\w+)\(', source, re.MULTILINE)
-    assert sorted(found) == sorted(["on_sample", *probe._PROGRAMS])
+    assert sorted(found) == sorted(["on_sample", *probe._SLOTS])
     watching = re.findall(r'^SEC\("raw_tp/(\w+)"\)\nint (\w+)\(', source, re.MULTILINE)
     assert dict(watching) == probe._LIVES
