@@ -94,6 +94,7 @@ setup-dev: $(VENV)/installed-dev | libbpf
 	@[ ! -x /usr/bin/python3 ] || compgen -G '/usr/include/python3*/internal' >/dev/null \
 		|| $(call install,python3-dev)
 	$(call need,gdb,gdb)
+	$(call need,perf,linux-perf)
 	$(call need,readelf,binutils)
 	$(call need,dwz,dwz)
 	$(call need,g++,g++)

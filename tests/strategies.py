@@ -9,6 +9,7 @@ import os
 
 from hypothesis import strategies as st
 
+from mixstack.jit.model import JitLine, JitSource, JitSymbol
 from mixstack.model import (
     ChainEnd,
     Code,
@@ -147,6 +148,18 @@ codes = st.builds(
     version=st.none() | versions,
 )
 symbols = st.builds(Symbol, module_id=small_ids, start=u64, end=u64, name=paths)
+jit_symbols = st.builds(
+    JitSymbol,
+    pid=small_ids,
+    source=st.sampled_from(JitSource),
+    order=u64,
+    start=u64,
+    end=u64,
+    name=st.none() | words,
+    after_ns=u64,
+    by_ns=u64,
+    lines=st.lists(st.builds(JitLine, u64, u32, paths), max_size=3).map(tuple),
+)
 kernel_symbols = st.builds(KernelSymbol, start=u64, end=u64, name=words, module=st.none() | words)
 source_calls = st.builds(
     SourceCalls,

@@ -35,6 +35,7 @@ class BlockType(enum.IntEnum):
     SOURCE_CALLS = 11
     SAMPLES = 8
     FOOTER = 9
+    JIT_SYMBOLS = 10
 
 
 class BlockHead(NamedTuple):

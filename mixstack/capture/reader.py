@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from mixstack.capture import records
 from mixstack.capture.blocks import Block, Damage, read_blocks
+from mixstack.capture.jit_records import decode_jit_symbol
 from mixstack.capture.layout import (
     FILE_HEAD_SIZE,
     MAGIC,
@@ -34,6 +35,7 @@ from mixstack.errors import (
     NoCapture,
     NotACapture,
 )
+from mixstack.jit.model import JitSymbol
 from mixstack.model import (
     Code,
     CodeKey,
@@ -56,10 +58,11 @@ _T = TypeVar("_T")
 class Capture:
     """What a capture file holds.
 
-    mappings: by pid, sorted by time. symbols: by module, sorted by start. source_calls: by module
-    and address, outermost first. problem: one sentence on what is missing, None if the file is
-    whole (`complete`). file_size: bytes. families: by pid, under which pids its code
-    objects stand: its own, and those whose memory it was a copy of.
+    mappings: by pid, sorted by time. symbols: by module, sorted by start. jit_symbols: by pid, of
+    each source in the order in which it was said. source_calls: by module and address, outermost
+    first. problem: one sentence on what is missing, None if the file is whole (`complete`).
+    file_size: bytes. families: by pid, under which pids its code objects stand: its own, and
+    those whose memory it was a copy of.
     """
 
     path: str
@@ -70,6 +73,7 @@ class Capture:
     codes: dict[tuple[int, CodeKey], Code]
     symbols: dict[int, tuple[Symbol, ...]]
     kernel_symbols: tuple[KernelSymbol, ...]
+    jit_symbols: dict[int, tuple[JitSymbol, ...]]
     source_calls: dict[tuple[int, int], tuple[SourceCall, ...]]
     footer: Footer | None
     problem: str | None
@@ -162,6 +166,7 @@ class _Collected:
         self.codes: list[Code] = []
         self.symbols: list[Symbol] = []
         self.kernel_symbols: list[KernelSymbol] = []
+        self.jit_symbols: list[JitSymbol] = []
         self.source_calls: list[SourceCalls] = []
         self.footers: list[Footer] = []
         self.samples = SampleTable()
@@ -173,6 +178,7 @@ class _Collected:
             BlockType.CODES: (records.decode_code, self.codes),
             BlockType.SYMBOLS: (records.decode_symbol, self.symbols),
             BlockType.KERNEL_SYMBOLS: (records.decode_kernel_symbol, self.kernel_symbols),
+            BlockType.JIT_SYMBOLS: (decode_jit_symbol, self.jit_symbols),
             BlockType.SOURCE_CALLS: (records.decode_source_calls, self.source_calls),
             BlockType.FOOTER: (records.decode_footer, self.footers),
         }
@@ -210,6 +216,11 @@ class _Collected:
             ),
             kernel_symbols=tuple(
                 sorted(dict.fromkeys(self.kernel_symbols), key=lambda s: (s.start, s.end, s.name))
+            ),
+            jit_symbols=_grouped(
+                dict.fromkeys(self.jit_symbols),
+                lambda s: s.pid,
+                lambda s: (s.source.value, s.order),
             ),
             source_calls={(c.module_id, c.vaddr): c.calls for c in self.source_calls},
             footer=self.footers[-1] if self.footers else None,

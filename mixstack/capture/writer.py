@@ -12,6 +12,7 @@ from typing import TypeVar
 import zstandard
 
 from mixstack.capture import records
+from mixstack.capture.jit_records import encode_jit_symbol
 from mixstack.capture.layout import (
     BlockHead,
     BlockType,
@@ -22,6 +23,7 @@ from mixstack.capture.layout import (
 from mixstack.capture.place import Place
 from mixstack.capture.samples import record_size
 from mixstack.errors import OutputError, ReaderGone
+from mixstack.jit.model import JitSymbol
 from mixstack.model import (
     Code,
     Footer,
@@ -114,12 +116,15 @@ class CaptureWriter:
     def add_kernel_symbols(self, symbols: Iterable[KernelSymbol]) -> None:
         self._add(BlockType.KERNEL_SYMBOLS, symbols, records.encode_kernel_symbol)
 
+    def add_jit_symbols(self, symbols: Iterable[JitSymbol]) -> None:
+        self._add(BlockType.JIT_SYMBOLS, symbols, encode_jit_symbol)
+
     def add_source_calls(self, calls: Iterable[SourceCalls]) -> None:
         self._add(BlockType.SOURCE_CALLS, calls, records.encode_source_calls)
 
     def flush(self) -> None:
         """Write everything that is buffered, as whole blocks, samples last."""
-        for kind in self._buffers:
+        for kind in sorted(self._buffers, key=lambda kind: kind is BlockType.SAMPLES):
             self._write_buffer(kind)
 
     def close(self, footer: Footer) -> None:

@@ -69,8 +69,8 @@ class AddressBook:
             if end_pc:
                 self._new_stops[pid].add(end_pc)
 
-    def write_process(self, follower: Follower) -> None:
-        """Look up what is new of a process since the last call."""
+    def write_process(self, follower: Follower, *, last: bool = False) -> None:
+        """Look up what is new of a process since the last call; `last`: it is not called again."""
         pid = follower.process.pid
         known = self._native[pid]
         new = self._new_native.pop(pid, set()) - known
@@ -78,6 +78,8 @@ class AddressBook:
         known |= new - homeless
         if homeless:  # they may lie in a known module in a moment: asked again next time
             self._new_native[pid] = homeless
+        in_no_module = [_looked_up(pc) for pc in homeless]
+        self._writer.add_jit_symbols(follower.jit.new_symbols(in_no_module, last=last))
 
     def forget(self, pid: int) -> None:
         """The process has ended, or is another program now: its addresses mean nothing any more."""
@@ -136,9 +138,7 @@ class AddressBook:
         by_module: dict[int, set[int]] = defaultdict(set)
         modules: dict[int, LoadedModule] = {}
         for pc in tagged:
-            address = pc & ADDRESS_MASK
-            if pc & _TAG in _RETURN_ADDRESSES:
-                address -= 1
+            address = _looked_up(pc)
             found = follower.module_at(address)
             if found is not None:
                 loaded, vaddr = found
@@ -169,6 +169,11 @@ class AddressBook:
 
 def _start(symbol: Symbol | KernelSymbol) -> int:
     return symbol.start
+
+
+def _looked_up(tagged: int) -> int:
+    """The address that names a frame: a return address lies behind its call."""
+    return (tagged & ADDRESS_MASK) - (tagged & _TAG in _RETURN_ADDRESSES)
 
 
 def _bodies(words: memoryview[int]) -> Iterator[tuple[int, int, int, int, int]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from mixstack.bpf import wire
 from mixstack.model import Mapping
+from mixstack.record.jit_tables import JitRoom, JitTables
 from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
 from mixstack.record.proven import ProvenFunctions
 from mixstack.record.tables import Placed, TableSpace
@@ -23,30 +25,37 @@ Described = tuple[Mapping, wire.MappingEntry]
 class Describer:
     """Describes the mappings of processes; places the tables that they need.
 
-    modules: those that were met, by id.
+    modules: those that were met, by id. jit_room: where tables of JIT code are placed.
     """
 
     def __init__(self, registry: ModuleRegistry, space: TableSpace) -> None:
         self.modules: dict[int, LoadedModule] = {}
         self._registry = registry
         self._space = space
+        self.jit_room = JitRoom(space)
         self._arenas: dict[tuple[bytes, int], Placed | None] = {}  # by stub and stride
         self._proven = ProvenFunctions(space)
 
     def describe(
-        self, process: TargetProcess, line: MapLine, stub: bytes | None
+        self,
+        process: TargetProcess,
+        line: MapLine,
+        stub: bytes | None,
+        jit: JitTables | None = None,
     ) -> list[Described]:
         """A mapping, in the parts that have tables of their own.
 
         A file that has not been read yet has none so far. stub: the code of which the
-        interpreter's perf trampolines are copies.
+        interpreter's perf trampolines are copies. jit: the tables of the process' JIT code.
         """
         known = self._registry.knows(line)
         loaded = self._registry.find(process, line) if known else None
         bias = loaded.bias(line) if loaded is not None else None
         if loaded is None or bias is None:
             pieces = _pieces(process, line, stub)
-            return [self._describe_piece(line, piece, stub) for piece in pieces]
+            return [
+                each for piece in pieces for each in self._describe_piece(line, piece, stub, jit)
+            ]
         self.modules[loaded.module.id] = loaded
         placed = self._registry.place(loaded, self._space)
         label = VDSO if line.path == VDSO else None
@@ -66,13 +75,23 @@ class Describer:
         """Take in the rules of a function that has none in its file, if its code proves them."""
         return self._proven.add(loaded, start, end)
 
-    def _describe_piece(self, line: MapLine, piece: Piece, stub: bytes | None) -> Described:
+    def _describe_piece(
+        self, line: MapLine, piece: Piece, stub: bytes | None, jit: JitTables | None
+    ) -> Iterator[Described]:
         start, end = line.start + piece.start, line.start + piece.end
         placed = None
         if stub is not None and piece.stride is not None:
             placed = self._place_trampolines(stub, piece.stride)
         label = TRAMPOLINE if placed is not None else line.path or ANONYMOUS
-        return Mapping(start, end, start, None, label), _entry(start, end, start, placed)
+        at = start
+        for part in jit.within(start, end) if jit is not None and placed is None else ():
+            if at < part.start:
+                yield Mapping(at, part.start, start, None, label), _entry(at, part.start, at, None)
+            at = part.end
+            entry = _entry(part.start, at, part.base, part.placed)
+            yield Mapping(part.start, at, start, None, label), entry
+        if at < end:
+            yield Mapping(at, end, start, None, label), _entry(at, end, at, placed)
 
     def _place_trampolines(self, stub: bytes, stride: int) -> Placed | None:
         key = stub, stride

@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from mixstack.bpf import wire
-from mixstack.bpf.probe import Probe
 from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
-from mixstack.record.describe import Describer
 from mixstack.record.file_queue import FileQueue
+from mixstack.record.jit_follow import JitFollower
 from mixstack.record.layout import wire_layout
-from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange, MappingSpace
-from mixstack.record.modules import LoadedModule, ModuleRegistry
+from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange
+from mixstack.record.modules import LoadedModule
+from mixstack.record.shared import Shared
 from mixstack.target.interpreter import FoundInterpreter, NotSupported, find_interpreter
 from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
@@ -37,33 +35,6 @@ _NO_RANGE: Final = MappingRange(0, 0)
 _U64: Final = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who is told of what was found: usually the capture's writer."""
-
-    process: Callable[[Process], None]
-    mappings: Callable[[MappingSnapshot], None]
-    note: Callable[[int, str], None]  # the process that it is about
-    no_room: Callable[[int], None]  # for the mappings of that process, in the probe
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What the followers of one recording have in common.
-
-    slots: where the probe keeps what it learns of an evaluator, by the module that holds it.
-    reader: reads files while samples are taken out of the ring; None: they are read at once.
-    """
-
-    probe: Probe
-    registry: ModuleRegistry
-    describer: Describer
-    mapping_space: MappingSpace
-    listener: Listener
-    slots: dict[int, int] = field(default_factory=dict)
-    reader: Executor | None = None
-
-
 class Follower:
     """Follows one process through library loads and exec."""
 
@@ -78,6 +49,7 @@ class Follower:
         self._registry = shared.registry
         self._describer = shared.describer
         self._listener = shared.listener
+        self.jit = JitFollower(process, shared)
         self._exe = process.exe_identity()
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
@@ -107,6 +79,7 @@ class Follower:
         child._files = self._files.copy()
         child._entry = wire.ProcessEntry.from_buffer_copy(self._entry)
         child._interpreter = self._interpreter
+        child.jit = self.jit.forked(process)
         child._unsupported = self._unsupported
         child._changed_at = self._changed_at
         child.read_at = time.monotonic()
@@ -129,6 +102,7 @@ class Follower:
 
     def forget(self) -> None:
         """Give back what it used; its pid is another process' by now."""
+        self.jit.close()
         self._shared.mapping_space.release(self._range, time.monotonic())
         self._range = _NO_RANGE
 
@@ -157,7 +131,8 @@ class Follower:
         """
         now = time.monotonic()
         self._watch_interpreters()
-        if not (asked or self.settling or now - self.read_at >= _REREAD_S):
+        jit_changed = self.jit.look(self._mappings)
+        if not (asked or jit_changed or self.settling or now - self.read_at >= _REREAD_S):
             return False
         self.read_at = now
         exe = self.process.exe_identity()
@@ -167,9 +142,10 @@ class Follower:
             return False
         lines = self.process.executable_maps()[:MAPPINGS_MAX]
         changed = lines != self._lines
-        if not lines or not (changed or self._interpreter_is_pending()):
+        if not lines or not (changed or jit_changed or self._interpreter_is_pending()):
             return False
         if changed:
+            self.jit.look_for_dumps(lines)
             self._reread_command()
             self._changed_at = now
             self._files.fill(lines)
@@ -179,7 +155,7 @@ class Follower:
         before = self._interpreter
         if not self.busy:  # else it is found once its file has been read
             self._find_interpreter()
-        if changed or before != self._interpreter:
+        if changed or jit_changed or before != self._interpreter:
             self._publish(lines)
         return changed
 
@@ -228,6 +204,8 @@ class Follower:
         while self.busy:
             self.read_next()
             self._files.wait()
+        if self.process.alive():
+            self.jit.look(self._mappings, at_once=True)
         if self._recorded is None:
             who = "the recording" if self.process.alive() else "it"
             note = self._unsupported or f"{who} ended before its program was known"
@@ -255,6 +233,7 @@ class Follower:
             # It must not walk the new program with the old one's tables.
             self._probe.set_process(pid, self._entry)
         self.forget()
+        self.jit = JitFollower(self.process, self._shared)
         self.since_ns = time_ns
         self._lines = ()
         self._mappings, self._starts = (), []
@@ -358,7 +337,9 @@ class Follower:
         entries = bytearray()
         stub = self._interpreter.trampoline if self._interpreter is not None else None
         for line in lines:
-            for mapping, entry in self._describer.describe(self.process, line, stub):
+            for mapping, entry in self._describer.describe(
+                self.process, line, stub, self.jit.tables
+            ):
                 mappings.append(mapping)
                 entries += bytes(entry)
         del mappings[MAPPINGS_MAX:], entries[MAPPINGS_MAX * ENTRY_SIZE :]

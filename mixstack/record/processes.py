@@ -10,7 +10,8 @@ from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import Life, Record, SampleFlag
 from mixstack.errors import MixstackError
 from mixstack.model import Process
-from mixstack.record.follow import Follower, Shared
+from mixstack.record.follow import Follower
+from mixstack.record.shared import Shared
 from mixstack.target.layouts import Layout
 from mixstack.target.process import TargetProcess
 
@@ -116,6 +117,11 @@ class Processes:
             if not m.ended and (m.follower.settling or m.follower.busy)
         ]
         return sorted(restless, key=lambda pid: self._members[pid].follower.read_at)
+
+    def close(self) -> None:
+        """Let go of the files that are held open for them."""
+        for follower in self:
+            follower.jit.close()
 
     def drop_ended(self) -> None:
         """Forget the processes that have ended: first the probe, then, the next time, all.

@@ -27,7 +27,7 @@ from mixstack.record.children import descendants
 from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
 from mixstack.record.describe import Describer
-from mixstack.record.follow import Follower, Listener, Shared
+from mixstack.record.follow import Follower
 from mixstack.record.interruption import Interruption, interruptible
 from mixstack.record.launch import Launched
 from mixstack.record.libraries import files_of_command
@@ -35,6 +35,7 @@ from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import STDOUT, Progress, RecordOptions, RecordResult
 from mixstack.record.processes import Processes
+from mixstack.record.shared import Listener, Shared
 from mixstack.record.sizing import sizes_for
 from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import read_ahead
@@ -151,6 +152,7 @@ class _Session:
         )
         stack.callback(reader.shutdown, cancel_futures=True)
         self._processes = Processes(self._shared, self._before_change)
+        stack.callback(self._processes.close)
         self._target: Follower | None = None
         if process is not None:
             flags = 0 if options.children else ProcessFlag.ALONE
@@ -278,7 +280,7 @@ class _Session:
 
     def _before_change(self, follower: Follower) -> None:
         """Its addresses will mean something else, or nothing."""
-        self._addresses.write_process(follower)
+        self._addresses.write_process(follower, last=True)
         self._addresses.forget(follower.process.pid)
 
     def _find_descendants(self, target: int) -> None:
@@ -305,7 +307,7 @@ class _Session:
         if cpu_s is not None:  # else the process is gone; samples after this reading do not count
             self._cpu_s, self._cpu_samples = cpu_s, self._target_samples
         for follower in self._processes:
-            self._addresses.write_process(follower)
+            self._addresses.write_process(follower, last=at_end)
             follower.add_functions(
                 (loaded, symbol.start, symbol.end)
                 for loaded, symbol in self._addresses.functions_of_stops(follower)

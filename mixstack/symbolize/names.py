@@ -7,6 +7,8 @@ from collections.abc import Mapping as MappingOf
 from posixpath import basename
 from typing import Protocol
 
+from mixstack.jit.model import JitSymbol
+from mixstack.jit.names import JitNames
 from mixstack.model import (
     Code,
     CodeKey,
@@ -38,6 +40,9 @@ PERF_TRAMPOLINE = "[perf trampoline]"
 _UNKNOWN_NATIVE = "[unknown]"
 _UNKNOWN_CODE = "[unknown code]"
 _KERNEL = "[kernel]"
+_JIT = "[jit]"
+_EPOCH_SHIFT = 32  # a generation: the epoch of the JIT's names above that of the mappings
+_GENERATION = (1 << _EPOCH_SHIFT) - 1
 
 
 class NamedCapture(Protocol):
@@ -57,6 +62,8 @@ class NamedCapture(Protocol):
     def symbols(self) -> MappingOf[int, tuple[Symbol, ...]]: ...
     @property
     def kernel_symbols(self) -> tuple[KernelSymbol, ...]: ...
+    @property
+    def jit_symbols(self) -> MappingOf[int, tuple[JitSymbol, ...]]: ...
     @property
     def source_calls(self) -> MappingOf[tuple[int, int], tuple[SourceCall, ...]]: ...
 
@@ -83,6 +90,7 @@ class Namer:
             if process.interpreter is not None
         }
         self._spaces = AddressSpaces(capture.mappings)
+        self._jit = JitNames(capture.jit_symbols)
         self._frames: dict[Frame, Frame] = {}
         self._native_seen: dict[tuple[int, int, int | None, bool], Frame] = {}
         self._source_seen: dict[tuple[int, int, int], tuple[Frame, ...]] = {}
@@ -120,7 +128,8 @@ class Namer:
 
     def generation(self, pid: int, time_ns: int) -> int:
         """Equal at two moments of a process if every item has the same name at both."""
-        return self._spaces.generation(pid, time_ns)
+        epoch = self._jit.epoch(pid, time_ns)
+        return epoch << _EPOCH_SHIFT | self._spaces.generation(pid, time_ns)
 
     def _one(self, frame: Frame) -> Frame:
         return self._frames.setdefault(frame, frame)
@@ -170,7 +179,7 @@ class Namer:
         return seen
 
     def _name_native(self, pid: int, generation: int, pc: int | None, evaluator: bool) -> Frame:
-        mapping = None if pc is None else self._spaces.find(pid, generation, pc)
+        mapping = None if pc is None else self._mapping(pid, generation, pc)
         interpreter = self._interpreters.get(pid)
         module = self._module_of(mapping)
         if evaluator:
@@ -180,12 +189,11 @@ class Namer:
                 module = self._modules.get(interpreter.module_id)
             path = None if module is None else module.path
             return Frame(FrameKind.NATIVE, EVALUATOR, path, plumbing=True)
-        if mapping is None or pc is None:
+        if pc is None:
             return Frame(FrameKind.NATIVE, _UNKNOWN_NATIVE, resolved=False)
-        if module is None:
-            label = mapping.label or _UNKNOWN_NATIVE
-            is_trampoline = label == PERF_TRAMPOLINE
-            return Frame(FrameKind.NATIVE, label, plumbing=is_trampoline, resolved=is_trampoline)
+        if mapping is None or module is None:
+            label = None if mapping is None else mapping.label
+            return self._name_jit(pid, generation, pc, label)
         vaddr = pc - mapping.load_bias
         symbol = self._symbol(module.id, vaddr)
         if symbol is None or symbol.name is None:
@@ -198,7 +206,7 @@ class Namer:
         return Frame(FrameKind.NATIVE, name, module.path, plumbing=plumbing)
 
     def _name_source(self, frame: Frame, pid: int, generation: int, pc: int) -> tuple[Frame, ...]:
-        mapping = self._spaces.find(pid, generation, pc)
+        mapping = self._mapping(pid, generation, pc)
         module = self._module_of(mapping)
         if mapping is None or module is None:
             return (frame,)
@@ -206,6 +214,20 @@ class Namer:
         interpreter = self._interpreters.get(pid)
         own = interpreter is not None and module.id == interpreter.module_id
         return tuple(map(self._one, with_source(frame, calls, self._readable, own)))
+
+    def _name_jit(self, pid: int, generation: int, pc: int, label: str | None) -> Frame:
+        """A frame in memory without a module; `label`: the memory's."""
+        if label == PERF_TRAMPOLINE:
+            return Frame(FrameKind.NATIVE, label, plumbing=True)
+        symbol = self._jit.find(pid, generation >> _EPOCH_SHIFT, pc)
+        if symbol is None or symbol.name is None:
+            return Frame(FrameKind.NATIVE, label or _UNKNOWN_NATIVE, resolved=False)
+        at = bisect_right(symbol.lines, pc, key=lambda line: line.address) - 1
+        line, file = symbol.lines[at][1:] if at >= 0 else (None, _JIT)
+        return Frame(FrameKind.NATIVE, self._readable(symbol.name), file, line)
+
+    def _mapping(self, pid: int, generation: int, address: int) -> Mapping | None:
+        return self._spaces.find(pid, generation & _GENERATION, address)
 
     def _module_of(self, mapping: Mapping | None) -> Module | None:
         if mapping is None or mapping.module_id is None:
@@ -245,7 +267,7 @@ class Namer:
     def _name_mark(self, pid: int, generation: int, item: MarkItem) -> Frame:
         name = item.reason.value
         if item.pc is not None:
-            module = self._module_of(self._spaces.find(pid, generation, item.pc))
+            module = self._module_of(self._mapping(pid, generation, item.pc))
             if module is not None:
                 return Frame(FrameKind.MARK, f"{name} in {basename(module.path)}", module.path)
         return Frame(FrameKind.MARK, name)

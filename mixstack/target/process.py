@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import pwd
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -18,6 +19,7 @@ __all__ = ["MapLine", "TargetProcess", "check_proc_is_ours", "running_processes"
 READ_LIMIT: Final = 16 << 20  # bytes; a length that comes from the target may be anything
 _PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 _ENDED: Final = frozenset("ZXx")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -184,6 +186,24 @@ class TargetProcess:
         """The kernel's name of a thread (at most 15 bytes), or None if it is gone."""
         name = _contents(f"/proc/{self.pid}/task/{tid}/comm")
         return None if name is None else name.removesuffix(b"\n").decode("utf-8", "replace")
+
+    def own_pid(self) -> int:
+        """Its pid as it sees it itself, in its own PID namespace."""
+        return int(_status(self.pid).get("NSpid", str(self.pid)).split()[-1])
+
+    def user(self) -> int | None:
+        """The effective user id, or None if it is gone."""
+        ids = _status(self.pid).get("Uid", "").split()
+        return int(ids[1]) if len(ids) > 1 else None
+
+    def started_unix_s(self) -> float:
+        """The wall clock when it started, in seconds; to about 1/100 s. Now, if it is gone."""
+        found = _stat(self.pid) if self.start_time is None else None
+        start_time = found.start_time if found is not None else self.start_time
+        if start_time is None:
+            return time.time()
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - start_time / _TICKS
+        return time.time() - age_s
 
     def vdso(self) -> bytes | None:
         """The image of the kernel's vDSO as it is mapped: an ELF file, whole pages."""

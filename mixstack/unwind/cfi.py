@@ -133,6 +133,18 @@ def compile_rows(entries: Iterable[Fde], code: CodeRange) -> array[int]:
     return rows
 
 
+def compile_jit(eh_frame: bytes, address: int, code: tuple[int, int]) -> UnwindTable | None:
+    """The table of the code at `[start, end)` of a process, from the `.eh_frame` at `address`.
+
+    None if it says nothing of that code.
+    """
+    start, end = code[0] & -PAGE_SIZE, code[1]
+    rows = compile_rows(read_entries(eh_frame, address), CodeRange(start, end))
+    if len(rows) == 1:
+        return None
+    return UnwindTable(start, rows.tobytes(), index_pages(rows, end - start))
+
+
 def _regions(entries: Iterable[Fde], code: CodeRange) -> Iterator[_Region]:
     """What each sound FDE inside of the code says, sorted by start, then by size."""
     interpreter = Interpreter()

@@ -18,10 +18,11 @@ from typing import Final, NamedTuple
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.bpf.wire import TAG_SHIFT, Counter, EntryKind, SampleHead
 from mixstack.record.describe import Describer
-from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener, Shared
+from mixstack.record.follow import MAPPINGS_MAX, Follower
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.session import cache_folder
+from mixstack.record.shared import Listener, Shared
 from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 

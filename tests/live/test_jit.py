@@ -37,6 +37,8 @@ PROGRAMS = {
     "init": 0.1,
     "gil_zlib": 0.0,
 }
+# Code that was thrown away and unmapped before the recorder looked: no look at the mappings has it.
+UNMAPPED = "[unknown]"
 # A loop that never leaves JIT code. By the time that it is recorded, no stack is without.
 TIGHT = """
 def work(times):
@@ -54,7 +56,7 @@ with_jit = pytest.mark.parametrize("build", supported(lambda build: build.minor 
 @pytest.mark.parametrize("name", PROGRAMS)
 @with_jit
 def test_stacks_with_jit_code_are_legal(build: Build, name: str, tmp_path: Path) -> None:
-    _needs_jit(build)
+    needs_jit(build)
     path = program(name)
     with running(build.command(path, env=JIT)) as target:
         capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
@@ -75,6 +77,9 @@ def test_stacks_with_jit_code_are_legal(build: Build, name: str, tmp_path: Path)
     fits = Counter(stack.merged.fit.value for stack in found)
     print(f"{build.id} {name}: {len(found)} samples, {fits}, JIT {_share(found):.0%}")
     assert len(unsound) <= most_of(len(found), IMPERFECT), f"{fits}\n{show(unsound[0].full)}"
+    unmapped = [stack for stack in found if any(f.name == UNMAPPED for f in stack.full)]
+    # The slower the recorder is let look, the more of them; a wrong walk would not fit its markers.
+    assert len(unmapped) <= most_of(len(found), 0.05), show(unmapped[0].full)
     assert _share(found) >= PROGRAMS[name], "it was to be compiled"
     bare = [stack for stack in found if bare_evaluators(without_jit(stack.full))]
     assert not bare, show(bare[0].full)
@@ -83,7 +88,7 @@ def test_stacks_with_jit_code_are_legal(build: Build, name: str, tmp_path: Path)
 @with_jit
 def test_a_loop_that_never_leaves_jit_code(build: Build, tmp_path: Path) -> None:
     """Nothing can be learned from its stacks, and yet they are whole."""
-    _needs_jit(build)
+    needs_jit(build)
     with running(build.command("-c", TIGHT, env=JIT)) as target:
         capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
     found = list(stacks(capture))
@@ -107,8 +112,9 @@ def without_jit(frames: Sequence[Frame]) -> tuple[Frame, ...]:
 
 
 def is_jit(frame: Frame) -> bool:
-    # a kernel that can name memory does: [anon:cpython:jit]
-    return frame.kind is FrameKind.NATIVE and frame.name.startswith((ANONYMOUS, "[anon:"))
+    # 3.15 registers its code for debuggers; a kernel that can name memory does: [anon:cpython:jit]
+    unnamed = frame.name.startswith((ANONYMOUS, "[anon:", UNMAPPED))
+    return frame.kind is FrameKind.NATIVE and (unnamed or frame.file == "[jit]")
 
 
 def _share(found: Sequence[Stack]) -> float:
@@ -116,7 +122,7 @@ def _share(found: Sequence[Stack]) -> float:
     return sum(any(map(is_jit, stack.full)) for stack in found) / len(found)
 
 
-def _needs_jit(build: Build) -> None:
+def needs_jit(build: Build) -> None:
     asked = "import sys; print(sys._jit.is_enabled())"
     answer = subprocess.run(
         build.command("-c", asked, env=JIT), capture_output=True, text=True, check=True

@@ -36,8 +36,9 @@ ARROWS: dict[str, set[str]] = {
     "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
     # samples are stored as the probe sent them
-    "capture": {"model", "columns", "errors", "collector", "bpf.wire"},
-    "symbolize": {"model", "elf"},
+    "capture": {"model", "jit.model", "columns", "errors", "collector", "bpf.wire"},
+    "jit": {"elf"},
+    "symbolize": {"model", "elf", "jit"},
     "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
@@ -45,14 +46,17 @@ ARROWS: dict[str, set[str]] = {
         "model",
         "errors",
         "elf",
+        "elf_names",
         "bpf",
         "unwind",
         "target",
         "capture.writer",
         "privileges",
+        "jit",
         "symbolize.kernel",
         "symbolize.record_side",
         "symbolize.native",
+        "symbolize.rooted",
     },
     "doctor": {
         "errors",
@@ -85,6 +89,7 @@ PURE = (
     "model",
     "errors",
     "elf_names",
+    "jit",
     "merge",
     "export",
     "unwind",
@@ -240,6 +245,7 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
     parts = {n.split(".")[1] for n in loaded.stdout.split()}
     assert parts == {
         "capture",
+        "jit",
         "symbolize",
         "merge",
         "export",

@@ -9,6 +9,7 @@ from pathlib import Path
 from mixstack.bpf.wire import SampleFlag
 from mixstack.capture.reader import Capture
 from mixstack.capture.writer import CaptureWriter
+from mixstack.jit.model import JitLine, JitSource, JitSymbol
 from mixstack.model import (
     ChainEnd,
     Code,
@@ -67,6 +68,7 @@ class Contents:
     codes: tuple[Code, ...] = ()
     symbols: tuple[Symbol, ...] = ()
     kernel_symbols: tuple[KernelSymbol, ...] = ()
+    jit_symbols: tuple[JitSymbol, ...] = ()
     source_calls: tuple[SourceCalls, ...] = ()
     samples: tuple[Sample, ...] = ()
     records: tuple[bytes, ...] = ()  # of samples, as the probe sends them
@@ -93,6 +95,7 @@ def add_all_but_samples(writer: CaptureWriter, contents: Contents) -> None:
     writer.add_codes(contents.codes)
     writer.add_symbols(contents.symbols)
     writer.add_kernel_symbols(contents.kernel_symbols)
+    writer.add_jit_symbols(contents.jit_symbols)
     writer.add_source_calls(contents.source_calls)
 
 
@@ -111,6 +114,7 @@ def is_part_of(capture: Capture, whole: Capture) -> bool:
         and all(set(found) <= set(whole.mappings[pid]) for pid, found in capture.mappings.items())
         and all(set(found) <= set(whole.symbols[of]) for of, found in capture.symbols.items())
         and set(capture.kernel_symbols) <= set(whole.kernel_symbols)
+        and all(set(of) <= set(whole.jit_symbols[pid]) for pid, of in capture.jit_symbols.items())
         and capture.source_calls.items() <= whole.source_calls.items()
         and capture.footer in (None, whole.footer)
         and all(sample in remaining for sample in capture.samples())
@@ -177,6 +181,19 @@ SMALL = Contents(
         Symbol(1, 0x9000, 0x9100, "_ZN1fEv"),
     ),
     kernel_symbols=(KernelSymbol(0xFFFF_FFFF_8100_0000, 0xFFFF_FFFF_8100_0100, "vfs_read", None),),
+    jit_symbols=(
+        JitSymbol(
+            4242,
+            JitSource.DUMP,
+            3,
+            0x7F30_0000_0000,
+            0x7F30_0000_0040,
+            "_Z4loopv",
+            5_000_000_100,
+            5_000_000_100,
+            (JitLine(0x7F30_0000_0000, 7, "/srv/loop.js"),),
+        ),
+    ),
     source_calls=(
         SourceCalls(
             0,

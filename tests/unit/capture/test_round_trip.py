@@ -15,6 +15,7 @@ from mixstack.capture import samples as sample_records
 from mixstack.capture.reader import read_capture
 from mixstack.capture.samples import SampleTable
 from mixstack.capture.writer import CaptureWriter
+from mixstack.jit.model import JitSource
 from mixstack.model import Sample, Symbol
 from tests import strategies
 from tests.encode import encode_sample
@@ -29,6 +30,7 @@ contents = st.builds(
     codes=st.lists(strategies.codes, max_size=3).map(tuple),
     symbols=st.lists(strategies.symbols, max_size=3).map(tuple),
     kernel_symbols=st.lists(strategies.kernel_symbols, max_size=3).map(tuple),
+    jit_symbols=st.lists(strategies.jit_symbols, max_size=3).map(tuple),
     source_calls=st.lists(strategies.source_calls, max_size=3).map(tuple),
     samples=st.lists(strategies.samples, max_size=4).map(tuple),
     footer=strategies.footers,
@@ -60,6 +62,11 @@ def test_everything_comes_back_equal(contents: Contents, flush_every: int) -> No
     assert all(_ascend(s.start for s in found) for found in capture.symbols.values())
     assert set(capture.kernel_symbols) == set(contents.kernel_symbols)
     assert _ascend(s.start for s in capture.kernel_symbols)
+    assert {s for found in capture.jit_symbols.values() for s in found} == set(contents.jit_symbols)
+    for pid, of_process in capture.jit_symbols.items():
+        assert all(s.pid == pid for s in of_process)
+        for source in JitSource:
+            assert _ascend(s.order for s in of_process if s.source is source)
     assert capture.source_calls == {(c.module_id, c.vaddr): c.calls for c in contents.source_calls}
     assert list(capture.samples()) == in_time_order(contents.samples)
     assert capture.sample_count == len(contents.samples)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixstack.capture.writer import CaptureWriter
+from mixstack.jit.model import JitSource, JitSymbol
 from mixstack.model import (
     ChainEnd,
     KernelSymbol,
@@ -34,6 +35,7 @@ from tests.unit.symbolize.images import Sym, elf
 BASE = 0x7F00_0000_0000
 IMAGE = elf([Sym("f", 0x1100, 0x40), Sym("g", 0x1140, 0x20)])
 F, G = Symbol(3, 0x1100, 0x1140, "f"), Symbol(3, 0x1140, 0x1160, "g")
+JIT = JitSymbol(1, JitSource.MAP, 0, 0x1000, 0x2000, "fib", 0, 1)
 KERNEL = 0xFFFF_FFFF_8100_0000
 
 
@@ -43,9 +45,13 @@ class Written:
 
     symbols: list[Symbol] = field(default_factory=list)
     kernel: list[KernelSymbol] = field(default_factory=list)
+    jit: list[JitSymbol] = field(default_factory=list)
 
     def add_symbols(self, symbols: Iterable[Symbol]) -> None:
         self.symbols.extend(symbols)
+
+    def add_jit_symbols(self, symbols: Iterable[JitSymbol]) -> None:
+        self.jit.extend(symbols)
 
     def add_kernel_symbols(self, symbols: Iterable[KernelSymbol]) -> None:
         self.kernel.extend(symbols)
@@ -56,7 +62,16 @@ class Mapped:
     """One module at BASE; notes what is asked."""
 
     asked: list[int] = field(default_factory=list)
+    homeless: list[tuple[list[int], bool]] = field(default_factory=list)
     process: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(pid=2))
+
+    @property
+    def jit(self) -> Mapped:
+        return self
+
+    def new_symbols(self, addresses: Iterable[int], *, last: bool) -> list[JitSymbol]:
+        self.homeless.append((sorted(addresses), last))
+        return [JIT]
 
     def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
         self.asked.append(address)
@@ -156,6 +171,14 @@ def test_kernel_functions_are_written_once_and_sorted(case: Case) -> None:
     case.collect(sample(kernel=(KERNEL + 0x30, KERNEL + 0x1000)))
     case.write()
     assert [s.start - KERNEL for s in case.written.kernel] == [0, 0x2000, 0x1000]
+
+
+def test_what_is_in_no_module_is_asked_of_the_jit_each_time(case: Case) -> None:
+    case.collect(sample((0x1140, Step.LEAF), (0x1140, Step.CALLER), (BASE + 0x1104, Step.LEAF)))
+    case.write()
+    case.write()
+    assert case.mapped.homeless == [([0x113F, 0x1140], False)] * 2
+    assert case.written.jit == [JIT, JIT]
 
 
 def test_of_a_process_that_was_forgotten_all_is_new(case: Case) -> None:

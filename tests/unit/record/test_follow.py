@@ -28,9 +28,10 @@ from mixstack.model import MappingSnapshot, Process
 from mixstack.record import follow
 from mixstack.record.children import child_pids
 from mixstack.record.describe import ANONYMOUS, TRAMPOLINE, Describer
-from mixstack.record.follow import MAPPINGS_MAX, Follower, Listener, Shared
+from mixstack.record.follow import MAPPINGS_MAX, Follower
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import VDSO, ModuleRegistry
+from mixstack.record.shared import Listener, Shared
 from mixstack.record.tables import TableSpace
 from mixstack.target.interpreter import FoundInterpreter, find_interpreter
 from mixstack.target.maps import MapLine

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mixstack.jit.model import JitSymbol
 from mixstack.model import (
     ChainEnd,
     Code,
@@ -38,6 +39,7 @@ class FakeCapture:
     codes: dict[tuple[int, CodeKey], Code] = field(default_factory=dict)
     symbols: dict[int, tuple[Symbol, ...]] = field(default_factory=dict)
     kernel_symbols: tuple[KernelSymbol, ...] = ()
+    jit_symbols: dict[int, tuple[JitSymbol, ...]] = field(default_factory=dict)
     source_calls: dict[tuple[int, int], tuple[SourceCall, ...]] = field(default_factory=dict)
     families: dict[int, tuple[int, ...]] = field(default_factory=dict)
     recorded: list[Sample] = field(default_factory=list)
