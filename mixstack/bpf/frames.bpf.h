@@ -62,8 +62,7 @@ INLINE int frame_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	if (has_cframes(s)) {
 		if (sample->head.n_chain == 0)
 			settle(s, sample);
-	} else if (s->n_frames == 0 && !field8(s->frame_bytes, l->frame_state) &&
-		   !field32(s->tstate_bytes, l->tstate_tracing)) {
+	} else if (s->n_frames == 0 && !field8(s->frame_bytes, l->frame_state) && !s->tracing) {
 		/* It is being entered or left, or is an extension's own invention. (A frame further out
 		 * has an evaluator: one that is being entered may call a trace function.) Nothing is learned:
 		 * the innermost evaluator may be its, and holds its caller's locals in a place of its own. */
@@ -132,6 +131,7 @@ INLINE int start_frames(struct ms_state *s, struct ms_sample_buffer *sample)
 	s->n_frames = 0;
 	s->n_paired = 0;
 	s->in_markers = 0;
+	s->tracing = field32(s->tstate_bytes, l->tstate_tracing);
 	sample->head.flags |= MS_SAMPLE_PAIRED;
 	if (has_cframes(s))
 		return WALK_ON;
@@ -184,7 +184,8 @@ INLINE void learn_slot(struct ms_state *s, struct ms_learned *learned, ms_u64 sp
  *
  * If the leaf has noted its frame, that is the newest. If it is only being entered, what it has there is
  * left over from the last one in its place, and may be a frame that runs again by now: so a frame that an
- * evaluator further out lays claim to is that one's. */
+ * evaluator further out lays claim to is that one's. But one that tells a trace function of its call is
+ * being entered itself, and the leaf runs. */
 INLINE void match_frame(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 sp, ms_u64 cfa)
 {
 	ms_u32 next = FRESH(s->next_local);
@@ -204,7 +205,7 @@ INLINE void match_frame(struct ms_state *s, struct ms_sample_buffer *sample, ms_
 	if (!(sample->head.flags & MS_SAMPLE_SEVERAL)) {
 		if (!FRESH(s->next_native) && next)
 			return;
-		FRESH(s->leaf_claims) = !FRESH(s->next_native);
+		FRESH(s->leaf_claims) = !FRESH(s->next_native) && !FRESH(s->tracing);
 		FRESH(s->next_local) = next + !FRESH(s->leaf_claims);
 	}
 	sample->words[s->local_words[next & (MAX_MARKERS - 1)] & (RECORD_WORDS - 1)] =

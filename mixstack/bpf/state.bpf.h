@@ -97,6 +97,7 @@ struct ms_state {
 	ms_u64 base_frame; /* where the chain ends (3.15) */
 	ms_u32 n_frames, n_paired; /* before 3.11: of this thread state, frames and markers */
 	ms_u32 in_markers, walking_frames;
+	ms_u32 tracing; /* not 0: a trace function is being told of something */
 
 	/* 3.8, 3.9: the evaluators' frames are looked for on the C stack */
 	ms_u64 locals[MAX_MARKERS]; /* what each evaluator keeps: the address of its frame's variables */
