@@ -32,15 +32,17 @@ class FileQueue:
         other._waiting = [*self._waiting, *([self._job[0]] if self._job else [])]
         return other
 
-    def fill(self, lines: tuple[MapLine, ...]) -> None:
-        """Wait for the files of these mappings that are not known, the smallest first."""
+    def fill(self, lines: tuple[MapLine, ...], first: Collection[MapLine]) -> None:
+        """Wait for the files of these mappings that are not known: of `first`, then by size."""
         new = {(m.device, m.inode): m for m in lines if not self._registry.knows(m)}
         sizes = {
             key: sum(m.end - m.start for m in lines if (m.device, m.inode) == key) for key in new
         }
         if self._job is not None:
             new.pop((self._job[0].device, self._job[0].inode), None)
-        self._waiting = [new[key] for key in sorted(new, key=lambda key: -sizes[key])]
+        soon = {(m.device, m.inode) for m in first}
+        order = sorted(new, key=lambda key: (key in soon, -sizes[key]))  # the last is read first
+        self._waiting = [new[key] for key in order]
 
     def clear(self) -> None:
         self._waiting, self._job = [], None

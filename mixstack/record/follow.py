@@ -17,7 +17,12 @@ from mixstack.record.layout import wire_layout
 from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange
 from mixstack.record.modules import LoadedModule
 from mixstack.record.shared import Shared
-from mixstack.target.interpreter import FoundInterpreter, NotSupported, find_interpreter
+from mixstack.target.interpreter import (
+    FoundInterpreter,
+    NotSupported,
+    find_interpreter,
+    likely_interpreters,
+)
 from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
@@ -56,6 +61,7 @@ class Follower:
         self._starts: list[int] = []
         self._range = _NO_RANGE
         self._files = FileQueue(shared.registry, shared.reader)
+        self._likely: list[MapLine] = []  # mappings of files that may hold the interpreter
         self._entry = wire.ProcessEntry(family=process.pid, flags=flags)
         self._interpreter: FoundInterpreter | None = None
         self._recorded: Process | None = None
@@ -76,7 +82,7 @@ class Follower:
         child._exe = self._exe
         child._lines, child._mappings, child._starts = self._lines, self._mappings, self._starts
         child._range = self._shared.mapping_space.share(self._range)
-        child._files = self._files.copy()
+        child._files, child._likely = self._files.copy(), self._likely
         child._entry = wire.ProcessEntry.from_buffer_copy(self._entry)
         child._interpreter = self._interpreter
         child.jit = self.jit.forked(process)
@@ -148,12 +154,13 @@ class Follower:
             self.jit.look_for_dumps(lines)
             self._reread_command()
             self._changed_at = now
-            self._files.fill(lines)
+            self._likely = likely_interpreters(self.process, lines)
+            self._files.fill(lines, self._likely)
             if self._unwatched_since is None and not self._lines:
                 # It is not sampled before this is done: it costs no samples.
                 self._files.read_all(self.process)
         before = self._interpreter
-        if not self.busy:  # else it is found once its file has been read
+        if all(map(self._registry.knows, self._likely)):  # else once its file has been read
             self._find_interpreter()
         if changed or jit_changed or before != self._interpreter:
             self._publish(lines)
@@ -257,8 +264,10 @@ class Follower:
         return not found.ready or (found.tss_slot_offset is None and self.settling)
 
     def _find_interpreter(self) -> None:
-        found = find_interpreter(self.process, self.process.maps())
+        found = find_interpreter(self.process, self.process.maps(), search=not self.busy)
         if isinstance(found, NotSupported):
+            if self.busy:  # it may be in a file that has yet to be read
+                return
             self._unsupported = found.reason
             if self._interpreter is None and (found.final or not self.settling):
                 self._record(found.reason)

@@ -94,18 +94,19 @@ _files: dict[_FileIdentity, PythonFile | None] = {}
 
 
 def find_interpreter(
-    process: TargetProcess, maps: Iterable[MapLine]
+    process: TargetProcess, maps: Iterable[MapLine], search: bool = True
 ) -> FoundInterpreter | NotSupported:
     """The CPython of a process, from its maps (all, or the executable ones).
 
-    Reads the ELF files once per file; asked again, it only reads the process' memory.
+    search: in any file if it is not in a likely one. Reads the ELF files once per file; asked
+    again, it only reads the process' memory.
     """
     lines = _one_line_per_file(maps)
     for line in lines:
         if _PYPY_NAME.match(_name(line)):
             return NotSupported("it runs PyPy, which is not supported", final=True)
     found: list[FoundInterpreter | NotSupported] = []
-    for line, file in _python_files(process, lines):
+    for line, file in _python_files(process, lines, search):
         answer = _inspect(process, line, file, lines)
         if isinstance(answer, FoundInterpreter) and answer.ready:
             return answer
@@ -139,26 +140,32 @@ def _one_line_per_file(maps: Iterable[MapLine]) -> list[MapLine]:
     return list(chosen.values())
 
 
-def _python_files(
-    process: TargetProcess, lines: list[MapLine]
-) -> Iterator[tuple[MapLine, PythonFile]]:
-    """The files with a CPython in them: the program, libpython*, and only without these, any."""
+def likely_interpreters(process: TargetProcess, lines: Iterable[MapLine]) -> list[MapLine]:
+    """Of these mappings those in whose file a CPython is looked for first: program, libpython*."""
     exe = process.exe_identity()
-    likely: list[MapLine] = []
-    others: list[MapLine] = []
-    for line in lines:
-        is_exe = exe is not None and line.inode == exe[1] and line.path == exe[2]
-        (likely if is_exe or _LIBPYTHON.match(_name(line)) else others).append(line)
+    return [
+        line
+        for line in lines
+        if (exe is not None and line.inode == exe[1] and line.path == exe[2])
+        or _LIBPYTHON.match(_name(line))
+    ]
+
+
+def _python_files(
+    process: TargetProcess, lines: list[MapLine], search: bool
+) -> Iterator[tuple[MapLine, PythonFile]]:
+    """The files with a CPython in them: the likely ones, and only without these, any."""
+    likely = likely_interpreters(process, lines)
     any_found = False
     for line in likely:
         file = _python_file(process.open_path(line), search=False)
         if file is not None:
             any_found = True
             yield line, file
-    if any_found:
+    if any_found or not search:
         return
-    for line in others:
-        if line.executable:
+    for line in lines:
+        if line.executable and line not in likely:
             file = _python_file(process.open_path(line), search=True)
             if file is not None:
                 yield line, file

@@ -29,6 +29,7 @@ from mixstack.symbolize.names import Namer
 
 MIXSTACK = (sys.executable, "-c", "from mixstack.cli.main import entry; entry()")
 LOADER = os.environ.get("MIXSTACK_LOADER", "auto")  # the command reads it by itself
+_LONGER = 8
 LONGEST_LIFE_S = 120  # a target outlives even a killed test run by no more than this
 
 
@@ -121,6 +122,18 @@ def record(
         raise KeyboardInterrupt  # it was meant for the tests
     capture = read_capture(str(output))
     assert capture.complete, capture.problem
+    return capture
+
+
+def record_enough(pid: int, output: Path, least: float, *, seconds: float, rate_hz: int) -> Capture:
+    """Records a running process, and once more, for longer, where a busy machine gave it too little.
+
+    Fails if even that gives fewer than `least` samples.
+    """
+    capture = record(pid, output, seconds=seconds, rate_hz=rate_hz)
+    if capture.sample_count < least:
+        capture = record(pid, output, seconds=_LONGER * seconds, rate_hz=rate_hz)
+    assert capture.sample_count >= least
     return capture
 
 

@@ -17,7 +17,7 @@ from mixstack.model import Fit, Frame, FrameKind, NativeEnd
 
 from ..interpreters import SUPPORTED, Build
 from .grammar import Grammar, Match, Verdict, bare_evaluators
-from .harness import Stack, nameless_modules, record, running, show, stacks
+from .harness import Stack, nameless_modules, running, show, stacks
 from .mutants import mutants
 from .programs import PROGRAMS, legal_stacks
 
@@ -103,7 +103,6 @@ def test_every_stack_is_legal(
     found = list(_placed(list(stacks(capture)), learns=build.minor <= (3, 9)))
     grammar = legal_stacks(path, build.minor)
 
-    assert len(found) >= LEAST * SECONDS * expected.rate_hz
     distinct: dict[tuple[Frame, ...], int] = Counter(stack.frames for stack in found)
     verdicts = {frames: grammar.match(frames, nameless) for frames in distinct}
     outside = [f for f, match in verdicts.items() if match.verdict is Verdict.OUTSIDE]

@@ -514,8 +514,8 @@ def test_an_interpreter_that_may_be_read_wrongly(
     """A newer one, or a pre-release: it is sampled, and that is said once."""
     note = "it runs a pre-release of CPython 3.15"
 
-    def doubtful(process: TargetProcess, lines: tuple[MapLine, ...]) -> object:
-        found = find_interpreter(process, lines)
+    def doubtful(process: TargetProcess, lines: tuple[MapLine, ...], search: bool) -> object:
+        found = find_interpreter(process, lines, search)
         assert isinstance(found, FoundInterpreter)
         return replace(found, note=note)
 
