@@ -126,7 +126,7 @@ def record(
 
 
 def record_enough(pid: int, output: Path, least: float, *, seconds: float, rate_hz: int) -> Capture:
-    """Records a running process, and once more, for longer, where a busy machine gave it too little.
+    """Records a running process; where a busy machine gave it too little, once more, for longer.
 
     Fails if even that gives fewer than `least` samples.
     """

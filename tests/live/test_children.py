@@ -34,7 +34,7 @@ NEWEST = supported(lambda b: b.minor == (3, 12))
 def recorded(output: Path, command: Sequence[str | Path], *, children: bool = True) -> Capture:
     """What a command did, with all that it started."""
     options = RecordOptions(
-        None, tuple(map(str, command)), str(output), rate_hz=1999, children=children
+        None, tuple(map(str, command)), str(output), rate_hz=1999, children=children, lines=False
     )
     done = record_session(options, lambda _progress: None)
     assert done.exit_status == 0

@@ -32,7 +32,7 @@ def test_all_processes_but_the_recorder(build: Build, tmp_path: Path) -> None:
         running(["/bin/sh", "-c", "echo ready; while :; do :; done"]) as shell,
     ):
         options = RecordOptions(
-            None, (), str(tmp_path / "out.data"), 3.0, rate_hz=999, everything=True
+            None, (), str(tmp_path / "out.data"), 3.0, rate_hz=999, everything=True, lines=False
         )
         done = record_session(options, lambda _progress: None)
         assert done.footer.reason == "duration"

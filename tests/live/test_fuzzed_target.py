@@ -26,7 +26,7 @@ pytestmark = pytest.mark.live
 
 HERE = Path(__file__).parent
 PROGRAM = HERE / "scribbling_program.py"
-RATE_HZ, SECONDS = 4999, 1.2
+RATE_HZ, SECONDS = 2999, 1.0
 
 KINDS = (
     "wild_low",
@@ -113,7 +113,10 @@ def _check_scribbled(found: list[Stack], tells_threads: bool, nameless: frozense
         kind = _kind(stack)
         fits[kind][stack.merged.fit] += 1
         ends[stack.sample.stack.chain_end] += kind in KINDS
-        if stack.merged.fit not in (Fit.PARTIAL, Fit.NATIVE_ONLY):
+        # In a storm the nonsense changes while it is read: a chain may be sound by chance, and
+        # where nothing tells on whose stack its frames run, that is not seen.
+        chance = kind == "storm" and not tells_threads
+        if stack.merged.fit not in (Fit.PARTIAL, Fit.NATIVE_ONLY) and not chance:
             verdict = grammar.match(stack.frames, nameless).verdict
             assert verdict in (Verdict.FULL, Verdict.PREFIX), (
                 f"{kind}, {stack.merged.fit}:\n{show(stack.full)}\n{stack.sample.stack}"
@@ -171,7 +174,7 @@ def _record(pid: int, output: Path) -> tuple[Capture, Cost]:
         run_ns.append(_run_ns())
         rss_mb.append(_rss_mb())
 
-    done = record_session(RecordOptions(pid, (), str(output), SECONDS, RATE_HZ), look)
+    done = record_session(RecordOptions(pid, (), str(output), SECONDS, RATE_HZ, lines=False), look)
     capture = read_capture(str(output))
     assert capture.complete
     return capture, Cost(done.footer.samples, run_ns[-1], rss_mb)

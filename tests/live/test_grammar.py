@@ -17,7 +17,7 @@ from mixstack.model import Fit, Frame, FrameKind, NativeEnd
 
 from ..interpreters import SUPPORTED, Build
 from .grammar import Grammar, Match, Verdict, bare_evaluators
-from .harness import Stack, nameless_modules, running, show, stacks
+from .harness import Stack, nameless_modules, record_enough, running, show, stacks
 from .mutants import mutants
 from .programs import PROGRAMS, legal_stacks
 
@@ -96,8 +96,12 @@ def test_every_stack_is_legal(
     expected = EXPECTED.get(path.stem, Expected())
     arguments = [helpers[expected.helper]] if expected.helper else []
     with running(build.command(path, *arguments)) as target:
-        capture = record(
-            target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=expected.rate_hz
+        capture = record_enough(
+            target.pid,
+            tmp_path / "out.data",
+            LEAST * SECONDS * expected.rate_hz,
+            seconds=SECONDS,
+            rate_hz=expected.rate_hz,
         )
         nameless = nameless_modules(capture)
     found = list(_placed(list(stacks(capture)), learns=build.minor <= (3, 9)))
