@@ -24,6 +24,7 @@ from .shares import binomial_bounds, wrong_shares
 PROGRAM = Path(__file__).with_name("shares_program.py")
 RATE_HZ = 1999
 CPU_S, LONGEST_S = 1.5, 30.0
+ATTEMPTS = 4
 LEAST_SAMPLES = 0.4 * CPU_S * RATE_HZ
 IN_C = ("in_zlib", "in_hashlib")
 CALLED_BACK = {"in_key": "sorting", "in_callback": "calling_back"}  # with C in between
@@ -47,16 +48,21 @@ class Call(NamedTuple):
 @pytest.mark.live
 @pytest.mark.parametrize("build", SUPPORTED)
 def test_each_share_is_what_the_clock_says(build: Build, tmp_path: Path) -> None:
-    found, all_calls = _recorded(build, tmp_path)
-    calls = _undisturbed(all_calls)
-    truth: Counter[str] = Counter()
-    for call in calls:
-        truth[call.part] += call.cpu_s
-    shown = [(_part(stack.frames, truth), _call_at(stack.sample.time_ns, calls)) for stack in found]
-    inside = [(part, call.part) for part, call in shown if call is not None]
-    assert [pair for pair in inside if pair[0] not in (None, pair[1])] == []
-    counts = Counter(part for part, _ in inside if part is not None)
-    assert counts.total() >= max(LEAST_SAMPLES, RIGHT_PLACE * len(inside))
+    for attempt in range(ATTEMPTS):
+        found, all_calls = _recorded(build, tmp_path / str(attempt))
+        calls = _undisturbed(all_calls)
+        truth: Counter[str] = Counter()
+        for call in calls:
+            truth[call.part] += call.cpu_s
+        shown = [(_part(s.frames, truth), _call_at(s.sample.time_ns, calls)) for s in found]
+        inside = [(part, call.part) for part, call in shown if call is not None]
+        assert [pair for pair in inside if pair[0] not in (None, pair[1])] == []
+        counts = Counter(part for part, _ in inside if part is not None)
+        assert counts.total() >= RIGHT_PLACE * len(inside)
+        if counts.total() >= LEAST_SAMPLES:
+            break
+    else:
+        raise AssertionError("the machine was never quiet enough")
     assert wrong_shares(counts, truth) == []
     for part in IN_C:
         inside_it = [stack for stack in found if _part(stack.frames, truth) == part]
@@ -75,7 +81,9 @@ def test_each_share_is_what_the_clock_says(build: Build, tmp_path: Path) -> None
 
 def _recorded(build: Build, folder: Path) -> tuple[list[Stack], list[Call]]:
     """All stacks, and all calls in order of time."""
+    folder.mkdir()
     folder.chmod(0o755)
+    folder.parent.chmod(0o755)
     truth, go = folder / "truth", folder / "go"
 
     def clock(program_fd: int, rate_hz: int, event: Event) -> SamplingClock:

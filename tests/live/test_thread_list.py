@@ -42,8 +42,8 @@ def test_every_thread_finds_its_own_state(
     find = follow.find_interpreter
     asked = []
 
-    def without_slot(*arguments: object) -> object:
-        found = find(*arguments)  # type: ignore[arg-type]
+    def without_slot(*arguments: object, **options: object) -> object:
+        found = find(*arguments, **options)  # type: ignore[arg-type]
         if isinstance(found, FoundInterpreter):
             asked.append(found.tss_slot_offset)
             return dataclasses.replace(found, tss_slot_offset=None)
