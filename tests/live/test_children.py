@@ -67,7 +67,7 @@ def all_named(found: Sequence[Stack]) -> None:
 @pytest.mark.parametrize("build", SUPPORTED)
 def test_a_fork_is_sampled_from_its_first_instruction(build: Build, tmp_path: Path) -> None:
     """It has no time to be looked at: it lives for 50 ms, and all of it is known."""
-    program = BURN + "burn(0.5)\n"  # until it is known itself
+    program = BURN + "burn(1.0)\n"  # until it is known itself
     program += "for _ in range(4):\n    if not os.fork():\n        burn(0.05); os._exit(0)\n"
     program += "for _ in range(4): os.wait()\n"
     capture = recorded(tmp_path / "out.data", build.command("-S", "-c", program))
@@ -78,7 +78,7 @@ def test_a_fork_is_sampled_from_its_first_instruction(build: Build, tmp_path: Pa
         # 50 ms are 100 samples, less what the machine's host takes; those of the fork and of the
         # exit itself are not in `burn`.
         assert burned(child) > 10
-        assert burned(child) > 0.8 * len(child), show(child[0].frames)
+        assert burned(child) > 0.6 * len(child), show(child[0].frames)
         all_named(child)
     for pid in found:
         process = capture.processes[pid]
@@ -227,12 +227,13 @@ def test_children_are_left_out_if_that_is_asked_for(build: Build, tmp_path: Path
 def test_programs_that_are_no_python(tmp_path: Path) -> None:
     sha = shutil.which("sha256sum")
     assert sha is not None
-    script = f"head -c 30000000 /dev/zero | {sha}; {sys.executable} -S -c 'sum(range(4000000))'"
+    script = f"head -c 150000000 /dev/zero | {sha}; {sys.executable} -S -c 'sum(range(4000000))'"
     capture = recorded(tmp_path / "out.data", ["/bin/sh", "-c", script])
     commands = {p.command[0]: p for p in capture.processes.values()}
     assert commands[sha].interpreter is None
     assert commands[sys.executable].interpreter is not None
     found = by_process(capture)[commands[sha].pid]
     assert len(found) > 20
-    whole = sum(stack.merged.fit.value == "native-only" for stack in found)
-    assert whole > 0.7 * len(found)
+    later = found[len(found) // 2 :]  # at first it has to be looked at
+    whole = sum(stack.merged.fit.value == "native-only" for stack in later)
+    assert whole > 0.9 * len(later)
