@@ -121,6 +121,7 @@ class _Session:
             stack.callback(os.close, self._pidfd)
         _allow_many_files()
         self._registry = ModuleRegistry(cache_folder(options.user))
+        stack.callback(self._registry.close)
         sizes = sizes_for(options, process, self._registry)
         self._event = Event(options.event) if options.event is not None else best_event()
         self._probe = Probe(sizes, options.loader)

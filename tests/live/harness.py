@@ -84,8 +84,9 @@ def spinning() -> tuple[str, ...]:
 
 def wait_for_line(process: subprocess.Popen[str], line: str, timeout_s: float = 20) -> None:
     assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], timeout_s)
-    got = process.stdout.readline().strip() if readable else "nothing"
+    waiting = select.poll()  # unlike select, for descriptors of any number
+    waiting.register(process.stdout, select.POLLIN)
+    got = process.stdout.readline().strip() if waiting.poll(timeout_s * 1000) else "nothing"
     assert got == line, f"the target said {got!r} instead of {line!r}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import subprocess
 import sys
@@ -65,6 +67,20 @@ def _sound(output: Path, reason: str) -> Capture:
     assert capture.footer.reason == reason
     assert capture.footer.samples == sum(1 for _ in capture.samples()) > 0
     return capture
+
+
+def _open_files() -> list[str]:
+    gc.collect()  # a mapped file has a descriptor of its own
+    entries = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    return sorted(os.readlink(entry) for entry in entries if os.path.lexists(entry))
+
+
+def test_a_recording_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    with running(spinning()) as target:
+        record(target.pid, tmp_path / "first.data", seconds=0.1)  # what stays is made by the first
+        before = _open_files()
+        record(target.pid, tmp_path / "second.data", seconds=0.1)
+        assert _open_files() == before
 
 
 # --- ends --------------------------------------------------------------------------------------

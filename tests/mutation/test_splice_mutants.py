@@ -36,6 +36,7 @@ Splice = Callable[[RawStack], MergedStack]
 EQUIVALENT: dict[str, str] = {
     "_nothing_known: return False -> pass": "None is as false as False",
     "_between: True -> False": "the lists of the strict zip have just been found as long",
+    "_extents: tops[i] > bottom -> tops[i] >= bottom": "taking over an equal value changes nothing",
     "_in_order: True -> False": "both lists of the strict zip have one entry per marker",
 }
 
