@@ -34,6 +34,7 @@ threading.Event().wait(float(sys.argv[2]))
 """
 
 
+@pytest.mark.alone
 def test_the_highest_rate_with_many_threads(tmp_path: Path) -> None:
     """No sample is unaccounted for: what the probe took is in the file, or said to be lost."""
     output = tmp_path / "out.data"
