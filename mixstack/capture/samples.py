@@ -198,7 +198,8 @@ class _Stacks:
         identity = key[:_COMM_AT], kernel, flags, id(native), id(segments)
         stack = self._whole.get(identity)
         if stack is None:
-            if native_end >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
+            end_why = end_pc >> TAG_SHIFT
+            if max(native_end, end_why) >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
                 raise Malformed("a sample's walk ended in an unknown way")
             unmarked = any(segment.marker is None for segment in segments)
             if flags & _SEVERAL and unmarked and chain_end == ChainEnd.ROOT:
@@ -212,9 +213,10 @@ class _Stacks:
                 chain_end=_CHAIN_ENDS[chain_end],
                 stack_pointer=sp or None,
                 torn=bool(flags & _TORN),
-                end_pc=end_pc or None,
+                end_pc=end_pc & ADDRESS_MASK if end_pc else None,
                 counted=bool(flags & _COUNTED),
                 marker_span=span or None,
+                end_why=_NATIVE_ENDS[end_why] if end_why else None,
             )
         return stack
 

@@ -67,7 +67,7 @@ class AddressBook:
             self._new_native[pid].update(words[first : first + 2 * native : 2])
             end_pc = words[start - _HEAD_WORDS + _END_PC_WORD]
             if end_pc:
-                self._new_stops[pid].add(end_pc)
+                self._new_stops[pid].add(end_pc & ADDRESS_MASK)
 
     def write_process(self, follower: Follower, *, last: bool = False) -> None:
         """Look up what is new of a process since the last call; `last`: it is not called again."""
