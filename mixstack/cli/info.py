@@ -117,8 +117,8 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 # Why a native walk died, by `StopSummary.reason`.
 _REASONS: Final = {
     None: "why is not known",
-    "no_mapping": "no code was known there, or not yet",
-    "no_table": "its unwind table was not there, or not yet",
+    "no_mapping": "no code known, or not yet",
+    "no_table": "no unwind table, or not yet",
     "no_rule": "the unwind table has no rule there",
     "read_fault": "the stack could not be read",
     "no_progress": "the rule leads nowhere",

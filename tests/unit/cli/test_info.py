@@ -39,7 +39,7 @@ threads (3)
   201/201            1  sh
 
 unwinding stopped (2)
-        1,001  [anon]: its unwind table was not there, or not yet; went on further out, frames may be missing
+        1,001  [anon]: no unwind table, or not yet; went on further out, frames may be missing
             3  /usr/lib/evil\\x1b[2J.so: the unwind table has no rule there
 
 modules (3)
