@@ -52,8 +52,9 @@ class Stack(NamedTuple):
     frames: tuple[Frame, ...]
 
 
-def _limit_life() -> None:
+def _begin_life() -> None:
     signal.alarm(LONGEST_LIFE_S)  # survives the exec
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
 
 
 @contextlib.contextmanager
@@ -64,7 +65,7 @@ def running(command: Sequence[str | Path], *, ready: str = "ready") -> Iterator[
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_limit_life,
+        preexec_fn=_begin_life,
     )
     assert process.stdout is not None
     try:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.live
 
 RATE_HZ = 4999
 DEEP_RATE_HZ = 999  # hundreds of frames a stack
-SECONDS = 0.4
+SECONDS = 0.3
 MUTATED_FRAMES = 20_000  # a stack of hundreds of frames has a thousand mutants
 TABLED = frozenset({Fit.EXACT, Fit.NATIVE_ONLY})
 RESYNCED = TABLED | {Fit.RESYNCED}
