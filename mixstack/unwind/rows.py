@@ -152,6 +152,29 @@ def index_pages(rows: array[int], size: int) -> bytes:
     return pages.tobytes()
 
 
+def find_gap(table: UnwindTable, vaddr: int) -> tuple[int, int] | None:
+    """The file's addresses without a rule around one of them; None if it has one.
+
+    Beyond either end of the table there is none: from there on to where code can be at all.
+    """
+    pc = vaddr - table.base
+    count = len(table.rows) // 8
+    if pc < 0 or not count:
+        return 0, table.base if pc < 0 else PC_MASK
+    low, high = 0, count  # the first row behind the address
+    while low < high:
+        middle = (low + high) // 2
+        (row_pc,) = struct.unpack_from("<I", table.rows, middle * 8)
+        low, high = (middle + 1, high) if row_pc <= pc else (low, middle)
+    if not low:
+        return None
+    row = unpack_row(*struct.unpack_from("<Q", table.rows, (low - 1) * 8))
+    if row.kind is not RowKind.NONE:
+        return None
+    (end,) = struct.unpack_from("<I", table.rows, low * 8) if low < count else (PC_MASK,)
+    return table.base + row.pc, table.base + end
+
+
 def find_row(table: UnwindTable, vaddr: int) -> Row | None:
     """The row for a file's own address, searched as the probe does; None outside of the table."""
     pc = vaddr - table.base
