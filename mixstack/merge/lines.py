@@ -35,8 +35,9 @@ class Timelines:
     ) -> None:
         """Take samples in order of time, as columns."""
         by_thread = defaultdict[int, list[tuple[int, int]]](list)
-        for thread, time_ns, stack_id in zip(threads, times_ns, stack_ids, strict=True):
-            by_thread[thread].append((time_ns, stack_id))
+        seen = zip(times_ns, stack_ids, strict=True)
+        for thread, sample in zip(threads, seen, strict=True):
+            by_thread[thread].append(sample)
         for thread, samples in by_thread.items():
             line = self._lines.get(thread)
             if line is None:

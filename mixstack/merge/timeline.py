@@ -13,7 +13,6 @@ class Timeline:
 
     A sample lasts until the next one, if that comes within 1.5 periods; else the thread left the
     CPU: the sample lasts one period, and the rest of the gap is spent in the empty stack.
-    thread_name: the caller's to keep.
     """
 
     def __init__(self, start_ns: int, period_ns: int) -> None:
@@ -22,7 +21,6 @@ class Timeline:
         self._id = OFF_CPU  # what the thread has been in since `_since_ns`, seen last at `_last_ns`
         self._since_ns = start_ns
         self._last_ns = start_ns
-        self.thread_name = ""
         self.stack_ids = array("I")
         self.durations_ns = array("Q")
 
@@ -32,16 +30,26 @@ class Timeline:
     def add(self, samples: Iterable[tuple[int, int]]) -> None:
         """The thread was seen at a time in a stack; one before the last counts as at that one."""
         last_ns, since_ns, current = self._last_ns, self._since_ns, self._id
+        patience_ns = self._patience_ns
+        stack_ids, durations_ns = self.stack_ids, self.durations_ns
+        closed = stack_ids[-1] if stack_ids else None
         for time_ns, stack_id in samples:
-            if time_ns - last_ns > self._patience_ns:
+            if time_ns - last_ns > patience_ns:
                 if current != OFF_CPU:
                     off_ns = last_ns + self._period_ns
                     self._close(current, off_ns - since_ns)
+                    closed = stack_ids[-1]
                     current, since_ns = OFF_CPU, off_ns
             elif time_ns < last_ns:
                 time_ns = last_ns
             if stack_id != current:
-                self._close(current, time_ns - since_ns)
+                # As `_close` has it, without a call for each sample.
+                if current == closed:
+                    durations_ns[-1] += time_ns - since_ns
+                elif time_ns > since_ns:
+                    stack_ids.append(current)
+                    durations_ns.append(time_ns - since_ns)
+                    closed = current
                 current, since_ns = stack_id, time_ns
             last_ns = time_ns
         self._last_ns, self._since_ns, self._id = last_ns, since_ns, current
