@@ -95,7 +95,11 @@ def build_profile(
             thread: joiner.joins_by_sight(columns.thread_ids[thread][0], times_ns[0])
             for thread in set(threads)
         }
-        joins = [joins_of[thread][sight] for thread, sight in zip(threads, sights, strict=True)]
+        first, *others = joins_of.values()
+        if all(other is first for other in others):  # of one process
+            joins = [*map(first.__getitem__, sights)]
+        else:
+            joins = [joins_of[thread][sight] for thread, sight in zip(threads, sights, strict=True)]
         lines.add(threads, times_ns, joiner.stack_ids(joins))
         last_sights.update(zip(threads, sights, strict=True))
         last_ns = max(last_ns, times_ns[-1])
