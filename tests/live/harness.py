@@ -21,6 +21,7 @@ from elftools.elf.elffile import ELFFile
 
 import mixstack
 from mixstack.capture.reader import Capture, read_capture
+from mixstack.merge.arrange import merged_stack
 from mixstack.merge.evaluators import Evaluators
 from mixstack.model import Frame, FrameKind, MergedStack, Sample
 from mixstack.record.options import RecordOptions
@@ -148,7 +149,8 @@ def stacks(capture: Capture) -> Iterator[Stack]:
         generation = namer.generation(sample.pid, sample.time_ns)
         key = (sample.pid, id(sample.stack), generation)
         if key not in known:
-            merged = evaluators.splice(sample.pid, sample.time_ns, sample.stack)
+            joined = evaluators.join(sample.pid, sample.time_ns, sample.stack)
+            merged = merged_stack(sample.stack, joined)
             full = tuple(namer.frame(sample.pid, sample.time_ns, item) for item in merged.items)
             known[key] = (sample.stack, merged, full)  # the key's id lives as long as its stack
         _, merged, full = known[key]
