@@ -81,8 +81,6 @@ def _table(kallsyms: str) -> _KernelTable:
     # Address 0 is what kptr_restrict shows for every symbol.
     lines: list[bytes] = []
     with suppress(OSError), open(kallsyms, "rb") as file:  # line by line: all at once takes twice
-        lines = [
-            line for line in filter(_ADDRESSED.match, file) if not line.startswith(_HIDDEN)
-        ]
+        lines = [line for line in filter(_ADDRESSED.match, file) if not line.startswith(_HIDDEN)]
     lines.sort()
     return _KernelTable(lines)
