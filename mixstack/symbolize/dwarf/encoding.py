@@ -185,6 +185,8 @@ class Abbreviations:
         self.known: dict[int, Abbreviation] = {}
         # Of those that stand alone, have one size, and are no function or call: their bytes.
         self.leaves: dict[int, int] = {}
+        # Of those that have children, but no code: where DW_AT_sibling is, if always there.
+        self.jumps: dict[int, int] = {}
 
     def find(self, code: int) -> Abbreviation:
         """The abbreviation of a code. Raises BadDwarf where there is none."""
@@ -213,6 +215,14 @@ class Abbreviations:
         plain = abbreviation.tag not in (Tag.SUBPROGRAM, Tag.INLINED_SUBROUTINE)
         if plain and not abbreviation.children and len(steps) == 1 and steps[0] >= 0:
             self.leaves.setdefault(code, steps[0])
+        sibling = abbreviation.sibling
+        coded = abbreviation.located and abbreviation.tag == Tag.SUBPROGRAM
+        if (
+            sibling is not None
+            and not coded
+            and (not sibling or (len(sibling) == 1 and sibling[0] >= 0))
+        ):
+            self.jumps.setdefault(code, sibling[0] if sibling else 0)
         self._at = at + length
 
 
