@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from mixstack.symbolize.dwarf.codes import Attribute, Tag
@@ -203,7 +203,7 @@ class UnitFunctions:
         unit = self._unit
         info, known, find = unit.sections.info, unit.abbreviations.known, unit.abbreviations.find
         leaves = unit.abbreviations.leaves
-        jumps: Mapping[int, int] = {} if thorough else unit.abbreviations.jumps
+        jumps = unit.abbreviations.codeless if thorough else unit.abbreviations.jumps
         start, four = unit.start, _FOUR.unpack_from
         found: list[tuple[int, int, int]] = []
         at, end = unit.first_child, unit.end

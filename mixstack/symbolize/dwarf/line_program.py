@@ -160,6 +160,11 @@ class LineProgram:
                 if more < 0x80:
                     at += 1
                     line += more if more < 0x40 else more - 0x80
+                elif at + 1 < size and program[at + 1] < 0x80:
+                    # Two bytes: what was inlined lies in other files, and far from what is around.
+                    high = program[at + 1]
+                    at += 2
+                    line += (more - 0x80 | high << 7) - (0x4000 if high >= 0x40 else 0)
                 else:
                     more, at = sleb(view, at)
                     line += more
