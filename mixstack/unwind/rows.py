@@ -5,10 +5,11 @@ The bit layout is that of `enum ms_row_kind` and `struct ms_page` in bpf/mixstac
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
 from collections import Counter
-from itertools import repeat
+from itertools import accumulate, repeat
 from operator import rshift
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ _OFFSET_BITS, _SLOT_BITS = 5, 7  # of a CFA in any register; the rest is the reg
 RBP_AT_RBP = wire.RBP_AT_RBP * 8
 """`Row.rbp`: the caller's rbp is saved where rbp points."""
 
+_FIRST_BYTE = re.compile(rb"\0")
 _UNSCALED = frozenset({RowKind.PLT})  # kinds whose offset is stored as it is, not divided by 8
 _DEREF = frozenset({RowKind.RSP_DEREF, RowKind.RBP_DEREF})
 
@@ -137,18 +139,22 @@ def unpack_row(word: int) -> Row:
 def index_pages(rows: array[int], size: int) -> bytes:
     """The page index over `rows` (sorted, the first at pc 0) for `size` bytes of code."""
     halves = array("I")
-    halves.frombytes(rows.tobytes())
+    packed = rows.tobytes()
+    halves.frombytes(packed)
     pcs = halves[0::2]
     begin = Counter(map(rshift, pcs, repeat(PAGE_SHIFT)))  # rows by page
-    at_first_byte = {pc >> PAGE_SHIFT for pc in pcs if not pc & (PAGE_SIZE - 1)}
-    pages = array("I")
-    before = 0
-    for page in range((size + PAGE_SIZE - 1) >> PAGE_SHIFT):
-        count = begin.get(page, 0)
-        first = page in at_first_byte
-        pages.append(before - 1 + first)
-        pages.append(count - first)
-        before += count
+    total = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
+    counts = array("I", map(begin.get, range(total), repeat(0)))
+    last = array("q", accumulate(counts, initial=-1))
+    # The low byte of a row's pc is its place in the page; where it is 0, a row covers the first.
+    for match in _FIRST_BYTE.finditer(packed[0::8]):
+        page = pcs[match.start()] >> PAGE_SHIFT
+        if page < total:
+            last[page] += 1
+            counts[page] -= 1
+    pages = array("I", bytes(8 * total))
+    pages[0::2] = array("I", last[:total])
+    pages[1::2] = array("I", counts)
     return pages.tobytes()
 
 
