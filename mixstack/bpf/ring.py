@@ -11,7 +11,7 @@ import mmap
 import struct
 from typing import NamedTuple
 
-from mixstack.bpf.wire import Life, Record, SampleFlag, SampleHead
+from mixstack.bpf.wire import ADDRESS_MASK, Life, Record, SampleFlag, SampleHead
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
@@ -86,7 +86,7 @@ class Ring:
                 flags[pid] = flags.get(pid, 0) | record_flags
                 if record_flags & _NO_TABLE:
                     (end_pc,) = _END_PC.unpack_from(data, start + _END_PC_AT)
-                    without_table.setdefault(pid, set()).add(end_pc)
+                    without_table.setdefault(pid, set()).add(end_pc & ADDRESS_MASK)
             elif kind in _LIVES:
                 lives.append(Life.from_buffer_copy(data, start))
             else:

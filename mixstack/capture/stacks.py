@@ -62,8 +62,9 @@ _segment = partial(tuple.__new__, Segment)
 
 def check_stack(key: bytes) -> None:
     """Raises Malformed if the bytes of a stack, without the thread's name, are not one."""
-    n_kernel, n_chain, n_native, native_end, chain_end, *_ = _STACK.unpack_from(key)
-    if native_end >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
+    n_kernel, n_chain, n_native, native_end, chain_end, _, _, end_pc = _STACK.unpack_from(key)
+    latest = max(native_end, end_pc >> TAG_SHIFT)
+    if latest >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
         raise Malformed("a sample's walk ended in an unknown way")
     chain_at = _ARRAYS_AT + 8 * n_kernel
     native_at = chain_at + ENTRY_SIZE * n_chain
@@ -107,9 +108,10 @@ class StackDecoder:
             _CHAIN_ENDS[chain_end],
             sp or None,
             bool(flags & _TORN),
-            end_pc or None,
+            end_pc & ADDRESS_MASK if end_pc else None,
             bool(flags & _PAIRED and flags & _COUNTED),
             span or None,
+            _NATIVE_ENDS[end_pc >> TAG_SHIFT] if end_pc >> TAG_SHIFT else None,
         )
 
     def _chain(

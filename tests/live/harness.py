@@ -53,8 +53,9 @@ class Stack(NamedTuple):
     frames: tuple[Frame, ...]
 
 
-def _limit_life() -> None:
+def _begin_life() -> None:
     signal.alarm(LONGEST_LIFE_S)  # survives the exec
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
 
 
 @contextlib.contextmanager
@@ -65,7 +66,7 @@ def running(command: Sequence[str | Path], *, ready: str = "ready") -> Iterator[
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_limit_life,
+        preexec_fn=_begin_life,
     )
     assert process.stdout is not None
     try:
@@ -85,8 +86,9 @@ def spinning() -> tuple[str, ...]:
 
 def wait_for_line(process: subprocess.Popen[str], line: str, timeout_s: float = 20) -> None:
     assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], timeout_s)
-    got = process.stdout.readline().strip() if readable else "nothing"
+    waiting = select.poll()  # unlike select, for descriptors of any number
+    waiting.register(process.stdout, select.POLLIN)
+    got = process.stdout.readline().strip() if waiting.poll(timeout_s * 1000) else "nothing"
     assert got == line, f"the target said {got!r} instead of {line!r}"
 
 

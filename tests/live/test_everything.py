@@ -16,7 +16,7 @@ from ..interpreters import Build, supported
 from .harness import running, spinning
 from .test_children import BURN, all_named, burned, by_process
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 NEWEST = supported(lambda b: b.minor == (3, 12))
 
 
