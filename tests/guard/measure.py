@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cProfile
-import io
+import os
 import platform
 import subprocess
 import sys
@@ -56,7 +56,8 @@ def _peak(path: Path) -> int:
 
 
 def merge(path: Path) -> None:
-    write_speedscope(load_profile(read_capture(str(path))), io.StringIO())
+    with open(os.devnull, "w", encoding="utf-8") as stream:
+        write_speedscope(load_profile(read_capture(str(path))), stream)
 
 
 def imports() -> dict[str, float]:
