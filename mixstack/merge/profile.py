@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import compress
 from typing import NamedTuple, Protocol
 
@@ -30,6 +30,11 @@ class Capture(Protocol):
     @property
     def complete(self) -> bool: ...
 
+    @property
+    def thread_names(self) -> Mapping[tuple[int, int], str]:
+        """What Python calls a thread, by (pid, tid)."""
+        ...
+
     def columns(self) -> SampleColumns:
         """All samples, in order of time."""
         ...
@@ -38,25 +43,27 @@ class Capture(Protocol):
 class Wanted(NamedTuple):
     """Which samples count: those that fit each of these; an empty set is fitted by all.
 
-    comms: names of threads, as the kernel had them at that moment.
+    threads: their numbers, or what Python calls them. comms: names of threads, as the kernel had
+    them at that moment.
     """
 
     pids: frozenset[int] = frozenset()
-    tids: frozenset[int] = frozenset()
+    threads: frozenset[int | str] = frozenset()
     comms: frozenset[str] = frozenset()
 
-    def keeps(self, pid: int, tid: int, comm: str) -> bool:
+    def keeps(self, pid: int, tid: int, name: str | None, comm: str) -> bool:
         return (
             (not self.pids or pid in self.pids)
-            and (not self.tids or tid in self.tids)
+            and (not self.threads or tid in self.threads or name in self.threads)
             and (not self.comms or comm in self.comms)
         )
 
-    def among(self, columns: SampleColumns) -> SampleColumns:
-        """The samples of these that count."""
-        names = [name for name, _ in columns.seen]
+    def among(self, columns: SampleColumns, names: Mapping[tuple[int, int], str]) -> SampleColumns:
+        """The samples of these that count; `names` as in `Capture.thread_names`."""
+        comms = [comm for comm, _ in columns.seen]
+        threads = [(*thread, names.get(thread)) for thread in columns.thread_ids]
         kept = [
-            self.keeps(*columns.thread_ids[thread], names[sight])
+            self.keeps(*threads[thread], comms[sight])
             for thread, sight in zip(columns.threads, columns.sights, strict=True)
         ]
 
@@ -89,7 +96,7 @@ def build_profile(
     period_ns = round(_SECOND_NS / recording.rate_hz)
     columns = capture.columns()
     if wanted is not ALL:
-        columns = wanted.among(columns)
+        columns = wanted.among(columns, capture.thread_names)
     joiner = Joiner(namer, columns.seen, show_interpreter=show_interpreter)
     lines = Timelines(columns.thread_ids, recording.start_ns, period_ns)
     last_sights: dict[int, int] = {}
@@ -112,7 +119,10 @@ def build_profile(
             progress(done)
     last_ns = max(recording.start_ns, columns.times_ns[-1]) if done else recording.start_ns
     end_ns = max(footer.end_ns, last_ns) if footer else last_ns + (period_ns if done else 0)
-    names = {thread: columns.seen[sight][0] for thread, sight in last_sights.items()}
+    names = {
+        thread: capture.thread_names.get(columns.thread_ids[thread], columns.seen[sight][0])
+        for thread, sight in last_sights.items()
+    }
     return Profile(
         title=shlex.join(recording.command),
         exporter=f"mixstack {recording.mixstack_version}",

@@ -31,6 +31,7 @@ from mixstack.model.recorded import (
     SourceCall,
     SourceCalls,
     Symbol,
+    ThreadName,
 )
 from mixstack.model.shown import (
     Fit,
@@ -83,5 +84,6 @@ __all__ = [
     "SourceCalls",
     "Step",
     "Symbol",
+    "ThreadName",
     "ThreadProfile",
 ]
