@@ -34,6 +34,7 @@ from mixstack.model import (
     SourceCalls,
     Step,
     Symbol,
+    ThreadName,
 )
 
 _U32 = (1 << 32) - 1
@@ -184,6 +185,7 @@ source_calls = st.builds(
         max_size=3,
     ).map(tuple),
 )
+thread_names = st.builds(ThreadName, pid=u32, tid=st.integers(1, 3), name=st.none() | words)
 recordings = st.builds(
     Recording,
     mixstack_version=words,

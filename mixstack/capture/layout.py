@@ -36,6 +36,7 @@ class BlockType(enum.IntEnum):
     SAMPLES = 8
     FOOTER = 9
     JIT_SYMBOLS = 10
+    THREAD_NAMES = 12
 
 
 class BlockHead(NamedTuple):

@@ -49,6 +49,7 @@ from mixstack.model import (
     SourceCall,
     SourceCalls,
     Symbol,
+    ThreadName,
 )
 
 _T = TypeVar("_T")
@@ -75,6 +76,7 @@ class Capture:
     kernel_symbols: tuple[KernelSymbol, ...]
     jit_symbols: dict[int, tuple[JitSymbol, ...]]
     source_calls: dict[tuple[int, int], tuple[SourceCall, ...]]
+    thread_names: dict[tuple[int, int], str]
     footer: Footer | None
     problem: str | None
     file_size: int
@@ -168,6 +170,7 @@ class _Collected:
         self.kernel_symbols: list[KernelSymbol] = []
         self.jit_symbols: list[JitSymbol] = []
         self.source_calls: list[SourceCalls] = []
+        self.thread_names: list[ThreadName] = []
         self.footers: list[Footer] = []
         self.samples = SampleTable()
         self._lines: dict[int, tuple[Callable[[records.Fields], Any], list[Any]]] = {
@@ -180,6 +183,7 @@ class _Collected:
             BlockType.KERNEL_SYMBOLS: (records.decode_kernel_symbol, self.kernel_symbols),
             BlockType.JIT_SYMBOLS: (decode_jit_symbol, self.jit_symbols),
             BlockType.SOURCE_CALLS: (records.decode_source_calls, self.source_calls),
+            BlockType.THREAD_NAMES: (records.decode_thread_name, self.thread_names),
             BlockType.FOOTER: (records.decode_footer, self.footers),
         }
 
@@ -223,6 +227,11 @@ class _Collected:
                 lambda s: (s.source.value, s.order),
             ),
             source_calls={(c.module_id, c.vaddr): c.calls for c in self.source_calls},
+            thread_names={
+                thread: name
+                for thread, name in {(n.pid, n.tid): n.name for n in self.thread_names}.items()
+                if name is not None
+            },
             footer=self.footers[-1] if self.footers else None,
             problem=_problem(self.damage, bool(self.footers)),
             file_size=size,

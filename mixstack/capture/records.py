@@ -28,6 +28,7 @@ from mixstack.model import (
     SourceCall,
     SourceCalls,
     Symbol,
+    ThreadName,
 )
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -207,6 +208,14 @@ def _decode_version(fields: Fields) -> tuple[int, int, int]:
     except ValueError as e:
         raise Malformed(f"an interpreter's version: {e}") from e
     return major, minor, micro
+
+
+def encode_thread_name(value: ThreadName) -> bytes:
+    return encode_line({"pid": value.pid, "tid": value.tid, "name": value.name})
+
+
+def decode_thread_name(fields: Fields) -> ThreadName:
+    return ThreadName(fields.integer("pid"), fields.integer("tid"), fields.optional_text("name"))
 
 
 def encode_snapshot(value: MappingSnapshot) -> bytes:

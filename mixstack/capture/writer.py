@@ -34,6 +34,7 @@ from mixstack.model import (
     Recording,
     SourceCalls,
     Symbol,
+    ThreadName,
 )
 
 _T = TypeVar("_T")
@@ -103,6 +104,9 @@ class CaptureWriter:
 
     def add_processes(self, processes: Iterable[Process]) -> None:
         self._add(BlockType.PROCESSES, processes, records.encode_process)
+
+    def add_thread_name(self, name: ThreadName) -> None:
+        self._add(BlockType.THREAD_NAMES, (name,), records.encode_thread_name)
 
     def add_mappings(self, snapshot: MappingSnapshot) -> None:
         self._add(BlockType.MAPPINGS, (snapshot,), records.encode_snapshot)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from mixstack.cli.summary import ProcessSummary, StopSummary, Summary
+    from mixstack.cli.summary import ProcessSummary, StopSummary, Summary, ThreadSummary
     from mixstack.model import Quality
 
 EPILOG = """\b
@@ -94,7 +94,7 @@ def to_lines(summary: Summary, quality: Quality) -> list[str]:
     lines += _section(
         "threads",
         [
-            f"{number:<{numbers}}  {format_count(thread.samples):>11}  {escape(thread.name)}"
+            f"{number:<{numbers}}  {format_count(thread.samples):>11}  {_thread_name(thread)}"
             for number, thread in threads
         ],
     )
@@ -141,6 +141,16 @@ def _stop_line(stop: StopSummary) -> str:
     if stop.went_on:
         why = f"{why}; went on further out, frames may be missing"
     return f"{format_count(stop.samples):>11}  {escape(stop.module)}: {why}"
+
+
+def _thread_name(thread: ThreadSummary) -> str:
+    """Python's name, and the kernel's if that is another (it has room for 15 bytes)."""
+    from mixstack.cli.terminal import escape
+
+    name = thread.python_name
+    if name is None or thread.name == name:
+        return escape(thread.name)
+    return f"{escape(name)} [{escape(thread.name)}]"
 
 
 def _process_line(process: ProcessSummary) -> str:

@@ -48,11 +48,10 @@ _CAPTURE_EXTENSION: Final = ".data"
 )
 @click.option(
     "--thread",
-    "tids",
-    type=int,
+    "threads",
     multiple=True,
-    metavar="TID",
-    help="Only this thread (repeatable).",
+    metavar="TID|NAME",
+    help="Only threads with this number or Python name (repeatable).",
 )
 @click.option(
     "--comm",
@@ -81,7 +80,7 @@ def merge(
     output: str | None,
     format_: str,
     pids: tuple[int, ...],
-    tids: tuple[int, ...],
+    threads: tuple[str, ...],
     comms: tuple[str, ...],
     show_interpreter: bool,
     short_names: bool,
@@ -102,7 +101,7 @@ def merge(
     if output != STDOUT and _same_file(capture, output):
         raise UsageProblem(f"{output} is the recording itself", "choose another place: -o FILE")
 
-    wanted = Wanted(frozenset(pids), frozenset(tids), frozenset(comms))
+    wanted = Wanted(frozenset(pids), frozenset(map(_thread, threads)), frozenset(comms))
     status = StatusLine(sys.stderr)
     problems: list[str] = []
     try:
@@ -143,10 +142,10 @@ def merge(
 
     if output != STDOUT:
         size = format_size(os.stat(output).st_size)
-        threads = len(profile.threads)
+        count = len(profile.threads)
         _say(
             f"wrote {escape(output)}: {size}, {format_count(profile.quality.samples)} samples of "
-            f"{threads} thread{'' if threads == 1 else 's'}"
+            f"{count} thread{'' if count == 1 else 's'}"
         )
     _say(quality_line(profile.quality))
     if profile.thinned_ns and format_ == "speedscope":
@@ -186,6 +185,10 @@ def _writer(format_: str) -> Callable[[Profile, TextIO], None]:
     from mixstack.export.speedscope import write_speedscope
 
     return write_speedscope
+
+
+def _thread(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
 
 
 def _same_file(first: str, second: str) -> bool:

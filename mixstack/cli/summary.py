@@ -26,11 +26,12 @@ class ProcessSummary:
 
 @dataclass(frozen=True, slots=True)
 class ThreadSummary:
-    """`name`: the last that the thread had."""
+    """`name`: the last that the thread had in the kernel. `python_name`: what Python calls it."""
 
     pid: int
     tid: int
     name: str
+    python_name: str | None
     samples: int
 
 
@@ -136,7 +137,7 @@ def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> 
         samples=counts.total(),
         processes=_processes(capture),
         threads=tuple(
-            ThreadSummary(pid, tid, names[pid, tid], count)
+            ThreadSummary(pid, tid, names[pid, tid], capture.thread_names.get((pid, tid)), count)
             for (pid, tid), count in sorted(counts.items())
         ),
         modules=tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import compress
 from typing import NamedTuple, Protocol
 
@@ -30,6 +30,11 @@ class Capture(Protocol):
     @property
     def complete(self) -> bool: ...
 
+    @property
+    def thread_names(self) -> Mapping[tuple[int, int], str]:
+        """What Python calls a thread, by (pid, tid)."""
+        ...
+
     def columns(self) -> SampleColumns:
         """All samples, in order of time."""
         ...
@@ -38,26 +43,28 @@ class Capture(Protocol):
 class Wanted(NamedTuple):
     """Which samples count: those that fit each of these; an empty set is fitted by all.
 
-    comms: names of threads, as the kernel had them at that moment.
+    threads: their numbers, or what Python calls them. comms: names of threads, as the kernel had
+    them at that moment.
     """
 
     pids: frozenset[int] = frozenset()
-    tids: frozenset[int] = frozenset()
+    threads: frozenset[int | str] = frozenset()
     comms: frozenset[str] = frozenset()
 
-    def keeps(self, pid: int, tid: int, comm: str) -> bool:
+    def keeps(self, pid: int, tid: int, name: str | None, comm: str) -> bool:
         return (
             (not self.pids or pid in self.pids)
-            and (not self.tids or tid in self.tids)
+            and (not self.threads or tid in self.threads or name in self.threads)
             and (not self.comms or comm in self.comms)
         )
 
-    def among(self, columns: SampleColumns) -> SampleColumns:
-        """The samples of these that count."""
+    def among(self, columns: SampleColumns, names: Mapping[tuple[int, int], str]) -> SampleColumns:
+        """The samples of these that count; `names` as in `Capture.thread_names`."""
+        threads = [(*thread, names.get(thread)) for thread in columns.thread_ids]
 
         def those(part: Part) -> Part:
             kept = [
-                self.keeps(*columns.thread_ids[thread], columns.seen.name(sight))
+                self.keeps(*threads[thread], columns.seen.name(sight))
                 for thread, sight in zip(part.threads, part.sights, strict=True)
             ]
             return Part(*(array(column.typecode, compress(column, kept)) for column in part))
@@ -84,7 +91,7 @@ def build_profile(
     period_ns = round(_SECOND_NS / recording.rate_hz)
     columns = capture.columns()
     if wanted is not ALL:
-        columns = wanted.among(columns)
+        columns = wanted.among(columns, capture.thread_names)
     joiner = Joiner(namer, columns.seen, show_interpreter=show_interpreter)
     lines = Timelines(columns.thread_ids, recording.start_ns, period_ns)
     last_sights: dict[int, int] = {}
@@ -107,7 +114,10 @@ def build_profile(
         if progress is not None:
             progress(done)
     end_ns = max(footer.end_ns, last_ns) if footer else last_ns + (period_ns if done else 0)
-    names = {thread: columns.seen.name(sight) for thread, sight in last_sights.items()}
+    names = {
+        thread: capture.thread_names.get(columns.thread_ids[thread], columns.seen.name(sight))
+        for thread, sight in last_sights.items()
+    }
     return Profile(
         title=shlex.join(recording.command),
         exporter=f"mixstack {recording.mixstack_version}",

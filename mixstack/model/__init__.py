@@ -31,6 +31,7 @@ from mixstack.model.recorded import (
     SourceCall,
     SourceCalls,
     Symbol,
+    ThreadName,
 )
 from mixstack.model.shown import (
     Fit,
@@ -85,5 +86,6 @@ __all__ = [
     "Step",
     "Stop",
     "Symbol",
+    "ThreadName",
     "ThreadProfile",
 ]

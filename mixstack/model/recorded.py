@@ -69,6 +69,15 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadName:
+    """What Python calls a thread (`threading.Thread.name`); None: nothing any more."""
+
+    pid: int
+    tid: int
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Code:
     """What a code object says of itself. `linetable`: `co_linetable`; None if not readable.
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 
 from mixstack.bpf.wire import CodeRecord, CodeString
 from mixstack.model import Code, CodeKey
 from mixstack.target.layouts import Layout
+from mixstack.target.text import (
+    ASCII,
+    KIND,
+    WIDTHS,
+    ReadMemory,
+    decode_text,
+    read_text,
+    string_state,
+)
 
-ReadMemory = Callable[[int, int], bytes | None]
-
-_WIDTHS = {1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}
 _HEAD = ctypes.sizeof(CodeRecord)
-_CHARACTERS_MAX = 4096  # of a name or a file name
 _LINETABLE_MAX = 1 << 22
 _STRING_BYTES = 128  # state.bpf.h: STRING_WORDS
 _PRINT_BYTES = 48  # PRINT_WORDS
 _MASK = (1 << 64) - 1
-_KIND, _COMPACT, _ASCII = 7, 8, 16  # chain.bpf.h: bits of a str's state, from its kind on
 _PRIME = 0x9E3779B97F4A7C15
 
 
@@ -41,7 +44,7 @@ def decode_code(
         if image is not None and fingerprint(image, layout, read) == head.fingerprint:
             offsets = (layout.code_name, qualname_offset(layout), layout.code_filename)
             names = [
-                name if name is not None else _read_text(_word(image, at), layout, read)
+                name if name is not None else read_text(_word(image, at), layout, read)
                 for name, at in zip(names, offsets, strict=True)
             ]
             if linetable is None:
@@ -88,9 +91,9 @@ def _fold_string(h: int, address: int, layout: Layout, read: ReadMemory) -> int:
     image = read(address, _STRING_BYTES)
     if image is None:
         return h
-    state = _state(image, layout)
-    size = _word(image, layout.string_length) * (state & _KIND) & _MASK
-    start = layout.string_ascii_data if state & _ASCII else layout.string_compact_data
+    state = string_state(image, layout)
+    size = _word(image, layout.string_length) * (state & KIND) & _MASK
+    start = layout.string_ascii_data if state & ASCII else layout.string_compact_data
     h = _fold(h, size)
     for at in range(0, min(size, _PRINT_BYTES), 8):
         word = _word(image, start + at)
@@ -110,38 +113,11 @@ def _half(data: bytes, at: int) -> int:
 
 def _text(string: CodeString) -> str | None:
     """A str that arrived whole, else None."""
-    if string.kind not in _WIDTHS or string.length * string.kind > string.bytes:
+    if string.kind not in WIDTHS or string.length * string.kind > string.bytes:
         return None
     # The field is read from memory, not through ctypes' char array, which ends at a zero byte.
     at = ctypes.addressof(string) + CodeString.data.offset
-    return _decode(ctypes.string_at(at, string.bytes), string.kind)
-
-
-def _decode(data: bytes, kind: int) -> str | None:
-    """The characters; None if there is one that is none: memory that is no str any more."""
-    try:
-        return data.decode(_WIDTHS[kind], "surrogatepass" if kind > 1 else "strict")
-    except UnicodeDecodeError:
-        return None
-
-
-def _read_text(address: int, layout: Layout, read: ReadMemory) -> str | None:
-    head = read(address, layout.string_compact_data)
-    if head is None:
-        return None
-    length = _word(head, layout.string_length)
-    state = _state(head, layout)
-    kind = state & _KIND
-    if not state & _COMPACT or kind not in _WIDTHS or length > _CHARACTERS_MAX:
-        return None
-    start = layout.string_ascii_data if state & _ASCII else layout.string_compact_data
-    data = read(address + start, length * kind) if length else b""
-    return _decode(data, kind) if data is not None else None
-
-
-def _state(string: bytes, layout: Layout) -> int:
-    """`PyASCIIObject.state` from the kind on."""
-    return _half(string, layout.string_state) >> layout.string_kind_shift
+    return decode_text(ctypes.string_at(at, string.bytes), string.kind)
 
 
 def _read_bytes(address: int, layout: Layout, read: ReadMemory) -> bytes | None:

@@ -19,6 +19,7 @@ from mixstack.record.modules import LoadedModule
 from mixstack.record.proven import Stop
 from mixstack.record.shared import Shared
 from mixstack.record.taught import learned_from_prologue
+from mixstack.record.thread_names import NameFollower
 from mixstack.target.interpreter import (
     FoundInterpreter,
     NotSupported,
@@ -54,6 +55,7 @@ class Follower:
         self._describer = shared.describer
         self._listener = shared.listener
         self.jit = JitFollower(process, shared)
+        self._names = NameFollower(process, shared)
         self._exe = process.exe_identity()
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
@@ -136,6 +138,7 @@ class Follower:
         """
         now = time.monotonic()
         self._watch_interpreters()
+        self._names.look(self._interpreter)
         jit_changed = self.jit.look(self._mappings)
         if not (asked or jit_changed or self.settling or now - self.read_at >= _REREAD_S):
             return False
@@ -226,6 +229,7 @@ class Follower:
             self._files.wait()
         if self.process.alive():
             self.jit.look(self._mappings, at_once=True)
+            self._names.look(self._interpreter, at_once=True)
         if self._recorded is None:
             who = "the recording" if self.process.alive() else "it"
             note = self._unsupported or f"{who} ended before its program was known"
@@ -254,6 +258,8 @@ class Follower:
             self._probe.set_process(pid, self._entry)
         self.forget()
         self.jit = JitFollower(self.process, self._shared)
+        self._names.forget()
+        self._names = NameFollower(self.process, self._shared)
         self.since_ns = time_ns
         self._lines = ()
         self._mappings, self._starts = (), []

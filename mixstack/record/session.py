@@ -147,6 +147,7 @@ class _Session:
                 process=lambda found: self._writer.add_processes([found]),
                 mappings=self._writer.add_mappings,
                 note=self._note,
+                thread_name=self._writer.add_thread_name,
                 no_room=self._no_room,
             ),
             reader=reader,

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from mixstack.bpf.probe import Probe
-from mixstack.model import MappingSnapshot, Process
+from mixstack.model import MappingSnapshot, Process, ThreadName
 from mixstack.record.describe import Describer
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
@@ -20,6 +20,7 @@ class Listener:
     process: Callable[[Process], None]
     mappings: Callable[[MappingSnapshot], None]
     note: Callable[[int, str], None]  # the process that it is about
+    thread_name: Callable[[ThreadName], None]
     no_room: Callable[[int], None]  # for the mappings of that process, in the probe
 
 

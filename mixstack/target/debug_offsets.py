@@ -235,6 +235,7 @@ def layout_from_debug_offsets(table: DebugOffsets, supplement: Supplement) -> La
         runtime_autotss_key=supplement.runtime_autotss_key,
         interp_next=at["interpreter_state.next"],
         interp_threads_head=at["interpreter_state.threads_head"],
+        interp_modules=at["interpreter_state.imports_modules"],
         tstate_interp=at["thread_state.interp"],
     )
 

@@ -72,6 +72,7 @@ class Layout:
     runtime_autotss_key: int | None  # the pthread_key_t inside Py_tss_t
     interp_next: int = 0
     interp_threads_head: int
+    interp_modules: int  # sys.modules
     tstate_interp: int = 16
 
 
@@ -123,12 +124,13 @@ _ROW_3_8: Final = Layout(
     runtime_interpreters_head=32,
     runtime_autotss_key=1396,
     interp_threads_head=8,
+    interp_modules=56,
 )
 
 COMPILED: Final[Mapping[Minor, Layout]] = MappingProxyType(
     {
         (3, 8): _ROW_3_8,
-        (3, 9): replace(_ROW_3_8, runtime_autotss_key=588),
+        (3, 9): replace(_ROW_3_8, runtime_autotss_key=588, interp_modules=856),
         (3, 10): replace(
             _ROW_3_8,
             chain_kind=ChainKind.FRAME_CFRAME,
@@ -142,6 +144,7 @@ COMPILED: Final[Mapping[Minor, Layout]] = MappingProxyType(
             frame_locals=None,
             tstate_tracing=None,
             runtime_autotss_key=588,
+            interp_modules=856,
         ),
         (3, 11): Layout(
             chain_kind=ChainKind.CFRAME,
@@ -170,6 +173,7 @@ COMPILED: Final[Mapping[Minor, Layout]] = MappingProxyType(
             runtime_interpreters_head=40,
             runtime_autotss_key=596,
             interp_threads_head=16,
+            interp_modules=888,
         ),
         (3, 12): Layout(
             chain_kind=ChainKind.CFRAME_SHIM,
@@ -199,6 +203,7 @@ COMPILED: Final[Mapping[Minor, Layout]] = MappingProxyType(
             runtime_interpreters_head=40,
             runtime_autotss_key=1548,
             interp_threads_head=72,
+            interp_modules=944,
         ),
     }
 )

@@ -189,7 +189,12 @@ class TargetProcess:
 
     def own_pid(self) -> int:
         """Its pid as it sees it itself, in its own PID namespace."""
-        return int(_status(self.pid).get("NSpid", str(self.pid)).split()[-1])
+        return self.own_tid(self.pid)
+
+    def own_tid(self, tid: int) -> int:
+        """The id of one of its threads as it sees it itself."""
+        numbers = _status(f"{self.pid}/task/{tid}").get("NSpid", "").split()
+        return int(numbers[-1]) if numbers else tid
 
     def user(self) -> int | None:
         """The effective user id, or None if it is gone."""
@@ -291,7 +296,7 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(name, fields[0].decode("ascii"), int(fields[6]), int(fields[19]))
 
 
-def _status(pid: int) -> dict[str, str]:
+def _status(pid: int | str) -> dict[str, str]:
     lines = (_contents(f"/proc/{pid}/status") or b"").decode("utf-8", "replace").splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 

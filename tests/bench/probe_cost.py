@@ -82,7 +82,7 @@ def measure(pid: int, rate_hz: int, seconds: float) -> Window:
         probe = Probe(Sizes(MAPPINGS_MAX, pages + (1 << 16), rows + (1 << 20), 1 << 24))
         stack.callback(probe.close)
         describer = Describer(registry, TableSpace(probe.rows, probe.pages))
-        listener = Listener(lambda _: None, lambda _: None, lambda _pid, _note: None, print)
+        listener = Listener(lambda _: None, lambda _: None, lambda _pid, _note: None, print, print)
         shared = Shared(probe, registry, describer, MappingSpace(probe.mappings), listener)
         follower = Follower(process, shared)
         follower.refresh(asked=True)

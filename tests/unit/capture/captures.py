@@ -33,6 +33,7 @@ from mixstack.model import (
     SourceCalls,
     Step,
     Symbol,
+    ThreadName,
 )
 from tests.encode import encode_sample, encode_with_chain, marker_entry, python_entry
 
@@ -70,6 +71,7 @@ class Contents:
     kernel_symbols: tuple[KernelSymbol, ...] = ()
     jit_symbols: tuple[JitSymbol, ...] = ()
     source_calls: tuple[SourceCalls, ...] = ()
+    thread_names: tuple[ThreadName, ...] = ()
     samples: tuple[Sample, ...] = ()
     records: tuple[bytes, ...] = ()  # of samples, as the probe sends them
     footer: Footer = FOOTER
@@ -97,6 +99,8 @@ def add_all_but_samples(writer: CaptureWriter, contents: Contents) -> None:
     writer.add_kernel_symbols(contents.kernel_symbols)
     writer.add_jit_symbols(contents.jit_symbols)
     writer.add_source_calls(contents.source_calls)
+    for name in contents.thread_names:
+        writer.add_thread_name(name)
 
 
 def in_time_order(samples: tuple[Sample, ...]) -> list[Sample]:
@@ -116,6 +120,7 @@ def is_part_of(capture: Capture, whole: Capture) -> bool:
         and set(capture.kernel_symbols) <= set(whole.kernel_symbols)
         and all(set(of) <= set(whole.jit_symbols[pid]) for pid, of in capture.jit_symbols.items())
         and capture.source_calls.items() <= whole.source_calls.items()
+        and capture.thread_names.items() <= whole.thread_names.items()
         and capture.footer in (None, whole.footer)
         and all(sample in remaining for sample in capture.samples())
     )
@@ -200,6 +205,11 @@ SMALL = Contents(
             0x5678,
             (SourceCall("loop", "/src/ceval.c", 12), SourceCall(None, "/src/\udcff.h", None)),
         ),
+    ),
+    thread_names=(
+        ThreadName(4242, 4242, "loader"),
+        ThreadName(4242, 4243, "поток"),
+        ThreadName(4242, 4242, None),
     ),
     samples=(
         Sample(5_100_000_000, 4242, 4242, 0, "python3", _MIXED),

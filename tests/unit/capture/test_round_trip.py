@@ -32,6 +32,7 @@ contents = st.builds(
     kernel_symbols=st.lists(strategies.kernel_symbols, max_size=3).map(tuple),
     jit_symbols=st.lists(strategies.jit_symbols, max_size=3).map(tuple),
     source_calls=st.lists(strategies.source_calls, max_size=3).map(tuple),
+    thread_names=st.lists(strategies.thread_names, max_size=3).map(tuple),
     samples=st.lists(strategies.samples, max_size=4).map(tuple),
     footer=strategies.footers,
 )
@@ -68,6 +69,8 @@ def test_everything_comes_back_equal(contents: Contents, flush_every: int) -> No
         for source in JitSource:
             assert _ascend(s.order for s in of_process if s.source is source)
     assert capture.source_calls == {(c.module_id, c.vaddr): c.calls for c in contents.source_calls}
+    last = {(n.pid, n.tid): n.name for n in contents.thread_names}
+    assert capture.thread_names == {of: name for of, name in last.items() if name is not None}
     assert list(capture.samples()) == in_time_order(contents.samples)
     assert capture.sample_count == len(contents.samples)
 

@@ -85,6 +85,9 @@ class FakeCapture:
             100: Process(100, ("python", "my app.py"), Interpreter((3, 12, 1), 0, None)),
         }
     )
+    thread_names: dict[tuple[int, int], str] = field(
+        default_factory=lambda: {(100, 7): "feeder \x1b[2J of the database", (201, 201): "sh"}
+    )
 
     @property
     def complete(self) -> bool:

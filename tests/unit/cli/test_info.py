@@ -34,7 +34,7 @@ processes (2)
   201  no CPython (no interpreter found)  sh
 
 threads (3)
-  100/7              1  worker
+  100/7              1  feeder \\x1b[2J of the database [worker]
   100/101            2  evil\\x1b[2Jname\\u202e
   201/201            1  sh
 
@@ -69,7 +69,14 @@ def test_json(run: Runner, capture: FakeCapture) -> None:
         "python": None,
         "note": "no interpreter found",
     }
-    assert value["threads"][1] == {"pid": 100, "tid": 101, "name": HOSTILE, "samples": 2}
+    assert value["threads"][1] == {
+        "pid": 100,
+        "tid": 101,
+        "name": HOSTILE,
+        "python_name": None,
+        "samples": 2,
+    }
+    assert value["threads"][0]["python_name"] == "feeder \x1b[2J of the database"
     assert value["modules"][2] == {"path": "/usr/lib/libz.so.1", "build_id": None}
     assert value["fit"] == {fit.value: QUALITY.fits.get(fit, 0) for fit in Fit}
     evil = "/usr/lib/evil\x1b[2J.so"

@@ -107,7 +107,9 @@ def test_info(out_data: Path, run: Runner) -> None:
     value = json.loads(run("info", "--json", "out.data").out)
     assert value["complete"] is True
     assert value["samples"] == 100
-    assert value["threads"] == [{"pid": PID, "tid": TID, "name": "native pool", "samples": 100}]
+    assert value["threads"] == [
+        {"pid": PID, "tid": TID, "name": "native pool", "python_name": None, "samples": 100}
+    ]
     assert value["modules"] == [{"path": "/opt/pool.so", "build_id": "00ffee"}]
     assert value["fit"]["native-only"] == 100
     assert value["lost"]["samples"] == 2

@@ -160,8 +160,10 @@ def test_what_is_wanted_reaches_the_join(
         return replace(TWO_THREADS, threads=())
 
     monkeypatch.setattr(load, "load_profile", spy)
-    result = run("merge", "--pid", "7", "--pid", "8", "--thread", "9", "--comm", "pool")
-    assert told == [Wanted(frozenset({7, 8}), frozenset({9}), frozenset({"pool"}))]
+    result = run(
+        "merge", "--pid", "7", "--pid", "8", "--thread", "9", "--thread", "feeder", "--comm", "pool"
+    )
+    assert told == [Wanted(frozenset({7, 8}), frozenset({9, "feeder"}), frozenset({"pool"}))]
     assert result.code == UsageProblem.exit_code
     assert "no sample of out.data" in result.err
     assert "mixstack info out.data" in result.err

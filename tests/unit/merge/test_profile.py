@@ -56,6 +56,7 @@ class FakeCapture:
     footer: Footer | None = None
     complete: bool = True
     recording: Recording = RECORDING
+    thread_names: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def columns(self) -> SampleColumns:
         return columns(self.taken)
@@ -119,9 +120,10 @@ def build(
     end: Footer | None = None,
     show_interpreter: bool = False,
     wanted: Wanted = ALL,
+    thread_names: dict[tuple[int, int], str] | None = None,
 ) -> Profile:
     return build_profile(
-        FakeCapture(list(samples), end),
+        FakeCapture(list(samples), end, thread_names=thread_names or {}),
         FakeNamer(),
         show_interpreter=show_interpreter,
         wanted=wanted,
@@ -164,6 +166,15 @@ def test_stack_0_is_the_empty_one_and_each_is_there_once() -> None:
     assert shown(profile) == [("main sort", 2), ("main wait futex", 1)]
 
 
+def test_python_s_name_of_a_thread_comes_before_the_kernel_s() -> None:
+    profile = build(
+        sample(0, SORT, tid=2, name="python3"),
+        sample(0, SORT, tid=3, name="python3"),
+        thread_names={(10, 3): "feeder of the database", (11, 2): "another process'"},
+    )
+    assert [t.name for t in profile.threads] == ["python3", "feeder of the database"]
+
+
 def test_threads_are_sorted_and_bear_their_last_name() -> None:
     profile = build(
         sample(0, SORT, tid=9, pid=11, name="other"),
@@ -183,7 +194,9 @@ def test_threads_are_sorted_and_bear_their_last_name() -> None:
     [
         pytest.param(Wanted(), [(10, 1), (10, 2), (11, 3)], id="all"),
         pytest.param(Wanted(pids=frozenset({11})), [(11, 3)], id="a process"),
-        pytest.param(Wanted(tids=frozenset({1, 3})), [(10, 1), (11, 3)], id="two threads"),
+        pytest.param(Wanted(threads=frozenset({1, 3})), [(10, 1), (11, 3)], id="two threads"),
+        pytest.param(Wanted(threads=frozenset({1, "feeder"})), [(10, 1), (11, 3)], id="or named"),
+        pytest.param(Wanted(threads=frozenset({"pool"})), [], id="the kernel's name is another"),
         pytest.param(Wanted(comms=frozenset({"pool"})), [(10, 2), (11, 3)], id="a name"),
         pytest.param(
             Wanted(frozenset({10}), comms=frozenset({"pool"})), [(10, 2)], id="both must fit"
@@ -197,6 +210,7 @@ def test_only_what_is_wanted_counts(wanted: Wanted, kept: list[tuple[int, int]])
         sample(0, SORT, tid=2, pid=10, name="pool"),
         sample(0, WAIT, tid=3, pid=11, name="pool"),
         wanted=wanted,
+        thread_names={(11, 3): "feeder"},
     )
     assert [(t.pid, t.tid) for t in profile.threads] == kept
     assert profile.quality.samples == len(kept)

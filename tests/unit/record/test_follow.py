@@ -24,7 +24,7 @@ from mixstack.bpf.wire import (
     ProcessEntry,
     ProcessFlag,
 )
-from mixstack.model import MappingSnapshot, Process
+from mixstack.model import MappingSnapshot, Process, ThreadName
 from mixstack.record import follow
 from mixstack.record.children import child_pids
 from mixstack.record.describe import ANONYMOUS, TRAMPOLINE, Describer
@@ -108,6 +108,7 @@ class Case:
         self.processes: list[Process] = []
         self.snapshots: list[MappingSnapshot] = []
         self.notes: list[str] = []
+        self.names: list[ThreadName] = []
         registry = ModuleRegistry(None)
         self.shared = Shared(
             cast(Probe, self.probe),
@@ -118,6 +119,7 @@ class Case:
                 self.processes.append,
                 self.snapshots.append,
                 lambda _pid, note: self.notes.append(note),
+                self.names.append,
                 lambda _pid: self.notes.append("no room"),
             ),
         )

@@ -18,7 +18,7 @@ import pytest
 
 from mixstack.bpf import wire
 from mixstack.elf import open_elf
-from mixstack.target import layouts
+from mixstack.target import layouts, objects
 from mixstack.target.debug_offsets import (
     FIELDS,
     layout_from_debug_offsets,
@@ -56,7 +56,9 @@ EVERY_VERSION: dict[str, str | None] = {
     "runtime_autotss_key": "offsetof(_PyRuntimeState, autoTSSkey._key)",
     "interp_next": "offsetof(PyInterpreterState, next)",
     "interp_threads_head": "offsetof(PyInterpreterState, threads.head)",
+    "interp_modules": "offsetof(PyInterpreterState, imports.modules)",
 }
+MODULES = {"interp_modules": "offsetof(PyInterpreterState, modules)"}  # up to 3.11
 FRAME_OBJECTS: dict[str, str | None] = {
     "tstate_frame": "offsetof(PyThreadState, frame)",
     "frame_size": "offsetof(PyFrameObject, f_blockstack)",
@@ -71,6 +73,7 @@ FRAME_OBJECTS: dict[str, str | None] = {
     "code_linetable": "offsetof(PyCodeObject, co_lnotab)",
     "runtime_autotss_key": "offsetof(_PyRuntimeState, gilstate.autoTSSkey._key)",
     "interp_threads_head": "offsetof(PyInterpreterState, tstate_head)",
+    **MODULES,
 }
 INTERPRETER_FRAMES: dict[str, str | None] = {
     "frame_size": "offsetof(_PyInterpreterFrame, localsplus)",
@@ -111,6 +114,7 @@ BY_VERSION: dict[tuple[int, int], dict[str, str | None]] = {
     },
     (3, 11): INTERPRETER_FRAMES
     | CFRAMES
+    | MODULES
     | {
         "frame_is_entry": "offsetof(_PyInterpreterFrame, is_entry)",
         "code_version": None,
@@ -217,6 +221,22 @@ def test_every_offset_is_what_the_compiler_says(build: Build, tmp_path: Path) ->
     ours = dataclasses.asdict(layout_of(build))
     del ours["chain_kind"]
     assert ours == compiled(build, tmp_path)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_where_objects_have_what_names_are_read_from(build: Build, tmp_path: Path) -> None:
+    expressions = {
+        "offsetof(PyObject, ob_type)": objects.HEAD,
+        "offsetof(PyDictObject, ma_keys)": objects.DICT_KEYS,
+        "offsetof(PyDictObject, ma_values)": objects.DICT_VALUES,
+        "offsetof(PyTypeObject, tp_basicsize)": objects.TYPE_BASICSIZE,
+        "offsetof(PyTypeObject, tp_flags)": objects.TYPE_FLAGS,
+        "offsetof(PyTypeObject, tp_dictoffset)": objects.TYPE_DICTOFFSET,
+        "offsetof(PyHeapTypeObject, ht_cached_keys)": objects.OBJECTS[build.minor].cached_keys,
+    }
+    lines = [f'printf("%zu ", (size_t)({expression}));' for expression in expressions]
+    body = "int main(void) {\n" + "\n".join(lines) + "\nreturn 0;\n}"
+    assert [int(word) for word in run(build, tmp_path, body).split()] == [*expressions.values()]
 
 
 @pytest.mark.parametrize("build", with_table)
