@@ -42,8 +42,8 @@ class Expected:
     behaviour. fits: those that are right for it. reaches_root: every native walk ends at the
     thread's root. bare: evaluators without a Python frame are legal. indifferent: mutations (kind,
     name of the frame) that make another legal stack. resyncs: before this version a walk that died
-    does not start again: all stacks are legal as far as they go, and those that are not whole, until
-    the code's rules are found, say so.
+    does not start again: all stacks are legal as far as they go, and those that are not whole,
+    until the code's rules are found, say so.
     rate_hz: of the recording.
     """
 
