@@ -24,9 +24,13 @@ from mixstack.symbolize.cython import cython_name
 _LONGEST = 1 << 14
 
 _MANGLED = re.compile(r"_Z|_R[A-Z0-9]")
-# Swift's begin with a module: by its length and name, or as an abbreviation of a known one. Its
-# demangler takes more stack: this many characters fit 1 MB, of 200 patterns that nest.
-_MANGLED_SWIFT = re.compile(r"_?\$[sS][0-9Ss]")
+# Swift's begin with a module: by its length and name, or as an abbreviation of a known one; and end
+# with what the thing is (a function, an accessor, an initializer, a witness, metadata, a thunk). Of a
+# name that was cut off its demangler makes nonsense. It takes more stack, too: this many characters
+# fit 1 MB, however they nest.
+_MANGLED_SWIFT = re.compile(
+    r"_?\$[sS][0-9Ss].*(?:F|Z|[fv][A-Za-z]|[MWT][A-Za-z]+(?:[0-9]*_)?|U[0-9]*_)(?:[.@].*)?"
+)
 _LONGEST_SWIFT = 1 << 11
 _SUFFIX = re.compile(r" (?:\((?=\.)|with unmangled suffix \")(\.[^()\"]*)[)\"]$")
 _CLONE = re.compile(r"\.[A-Za-z_][A-Za-z0-9_]*(?:\.[0-9]+)*|\.[0-9]+")
@@ -51,7 +55,7 @@ def demangle(name: str) -> str:
     """
     if len(name) > _LONGEST:
         return name
-    swift = len(name) <= _LONGEST_SWIFT and _MANGLED_SWIFT.match(name)
+    swift = len(name) <= _LONGEST_SWIFT and _MANGLED_SWIFT.fullmatch(name)
     if not swift and not _MANGLED.match(name):
         return cython_name(name) or name
     mangled, at, version = name.partition("@")
