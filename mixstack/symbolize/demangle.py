@@ -24,10 +24,10 @@ from mixstack.symbolize.cython import cython_name
 _LONGEST = 1 << 14
 
 _MANGLED = re.compile(r"_Z|_R[A-Z0-9]")
-# Swift's begin with a module: by its length and name, or as an abbreviation of a known one; and end
-# with what the thing is (a function, an accessor, an initializer, a witness, metadata, a thunk). Of a
-# name that was cut off its demangler makes nonsense. It takes more stack, too: this many characters
-# fit 1 MB, however they nest.
+# Swift's begin with a module: by its length and name, or as an abbreviation of a known one; and
+# end with what the thing is (a function, an accessor, an initializer, a witness, metadata, a
+# thunk): of a name that was cut off its demangler makes nonsense. It takes more stack, too: this
+# many characters fit 1 MB, however they nest.
 _MANGLED_SWIFT = re.compile(
     r"_?\$[sS][0-9Ss].*(?:F|Z|[fv][A-Za-z]|[MWT][A-Za-z]+(?:[0-9]*_)?|U[0-9]*_)(?:[.@].*)?"
 )
