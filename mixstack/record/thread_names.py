@@ -12,7 +12,8 @@ from mixstack.target.process import TargetProcess
 from mixstack.target.thread_names import ThreadNames
 
 _PAUSE_S: Final = 0.1
-_SHARE: Final = 50  # looking takes at most one part in so many of the recorder's time
+_RENAMED_S: Final = 1.0  # threads that have a name are looked at again this often
+_SHARE: Final = 200  # looking takes at most one part in so many of the recorder's time
 
 
 class NameFollower:
@@ -25,7 +26,7 @@ class NameFollower:
         self._of: FoundInterpreter | None = None
         self._inner: dict[int, int] = {}  # by our number of a thread, that which it sees itself
         self._told: dict[int, str] = {}
-        self._next_look = 0.0
+        self._next_look = self._next_renamed = 0.0
 
     def look(self, found: FoundInterpreter | None, *, at_once: bool = False) -> None:
         """Tell the names that are new; at_once: also if the last look was a moment ago."""
@@ -37,7 +38,11 @@ class NameFollower:
                 self._process.read, found.interp_head, found.layout, found.version[:2]
             )
             self._of = found
-        self._inner = self._threads()
+        inner = self._threads()
+        if inner == self._inner and begin < self._next_renamed and not at_once:
+            self._next_look = begin + _PAUSE_S
+            return
+        self._inner, self._next_renamed = inner, begin + _RENAMED_S
         named = self._names.look(self._process.own_pid(), frozenset(self._inner.values()))
         told = {tid: named[inner] for tid, inner in self._inner.items() if inner in named}
         for tid, name in told.items():
