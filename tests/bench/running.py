@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,23 +16,26 @@ from tests.live.harness import MIXSTACK, Target, environment, wait_for_line
 
 TARGET: Final = Path(__file__).parent / "target.py"
 _POLL_S: Final = 0.02
+_START_S: Final = 60.0  # torch is large
 
 
 @contextmanager
-def target(python: str, shape: str, depth: int = 0, *options: str) -> Iterator[Target]:
-    """A target of that shape, once it is ready; it reads its orders from a pipe."""
-    process = subprocess.Popen(
-        [python, *options, str(TARGET), shape, str(depth)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def serving(command: Sequence[str]) -> Iterator[Target]:
+    """A process that says when it is ready, and reads its orders from a pipe."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        wait_for_line(process, "ready")
+        wait_for_line(process, "ready", _START_S)
         yield Target(process)
     finally:
         process.kill()
         process.communicate()
+
+
+def target(
+    python: str, shape: str, depth: int = 0, *options: str
+) -> AbstractContextManager[Target]:
+    """A target of that shape, once it is ready."""
+    return serving([python, *options, str(TARGET), shape, str(depth)])
 
 
 class Usage(NamedTuple):
