@@ -101,4 +101,7 @@ def test_the_newest_results_are_those_of_the_last_date_and_a_quick_run_is_none(
 
 
 def test_the_page_is_what_the_newest_results_make() -> None:
-    assert PAGE.read_text(encoding="utf-8") == latest(FOLDER, quick=False).document(SECTIONS)
+    results = latest(FOLDER, quick=False)
+    if not results.sections:
+        pytest.skip("no results are kept here yet: make bench")
+    assert PAGE.read_text(encoding="utf-8") == results.document(SECTIONS)
