@@ -44,11 +44,20 @@ need = @command -v $(1) >/dev/null || $(call install,$(2))
 demo: setup
 	@$(PYTHON) examples/demo.py build/demo
 
+# Two tests at a time; then, one by one, those that a neighbour would disturb.
+PYTEST := $(PYTHON) -m pytest
+TOGETHER := -n 2 -m 'not alone'
+ALONE := -m alone
+
 test: lint trees
-	$(PYTHON) -m pytest
+	$(PYTEST) $(TOGETHER)
+	$(PYTEST) $(ALONE)
+
+WITH_LOADER := tests/live tests/unit/bpf/test_probe.py
 
 test-bcc: setup-dev trees
-	MIXSTACK_LOADER=bcc $(PYTHON) -m pytest tests/live tests/unit/bpf/test_probe.py
+	MIXSTACK_LOADER=bcc $(PYTEST) $(TOGETHER) $(WITH_LOADER)
+	MIXSTACK_LOADER=bcc $(PYTEST) $(ALONE) $(WITH_LOADER)
 
 lint: setup-dev
 	$(PYTHON) -m ruff check .

@@ -5,20 +5,40 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from mixstack.columns import SampleColumns
-from mixstack.model import Sample
+from mixstack.columns import Part, SampleColumns
+from mixstack.model import RawStack, Sample
+
+
+class Seen:
+    """What the samples saw; stacks that are one object are one."""
+
+    def __init__(self) -> None:
+        self.sights: list[tuple[str, RawStack]] = []
+
+    def number(self, name: str, stack: RawStack) -> int:
+        for number, (other_name, other) in enumerate(self.sights):
+            if name == other_name and stack is other:
+                return number
+        self.sights.append((name, stack))
+        return len(self.sights) - 1
+
+    def name(self, sight: int) -> str:
+        return self.sights[sight][0]
+
+    def stack_number(self, sight: int) -> int:
+        return id(self.sights[sight][1])
+
+    def stack(self, sight: int) -> RawStack:
+        return self.sights[sight][1]
 
 
 def columns(samples: Sequence[Sample]) -> SampleColumns:
-    """Samples in order of time; stacks that are one object have one sight."""
+    """Samples in order of time."""
     threads: dict[tuple[int, int], int] = {}
-    sights: dict[tuple[str, int], int] = {}
-    out = SampleColumns(array("Q"), array("I"), array("I"), [], [])
-    seen = []
+    seen = Seen()
+    part = Part(array("Q"), array("I"), array("I"))
     for s in samples:
-        out.times_ns.append(s.time_ns)
-        out.threads.append(threads.setdefault((s.pid, s.tid), len(threads)))
-        out.sights.append(sights.setdefault((s.thread_name, id(s.stack)), len(sights)))
-        if len(sights) > len(seen):
-            seen.append((s.thread_name, s.stack))
-    return out._replace(thread_ids=list(threads), seen=seen)
+        part.times_ns.append(s.time_ns)
+        part.threads.append(threads.setdefault((s.pid, s.tid), len(threads)))
+        part.sights.append(seen.number(s.thread_name, s.stack))
+    return SampleColumns([part], list(threads), seen)

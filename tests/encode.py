@@ -38,7 +38,7 @@ def encode_with_chain(sample: Sample, chain: Sequence[ChainEntry], flags: Sample
         chain_end=stack.chain_end,
         marker_span=stack.marker_span or 0,
         sp=stack.stack_pointer or 0,
-        end_pc=stack.end_pc or 0,
+        end_pc=(stack.end_pc or 0) | (stack.end_why or 0) << TAG_SHIFT,
         comm=sample.thread_name.encode("utf-8", "surrogateescape"),
     )
     kernel = struct.pack(f"<{len(stack.kernel)}Q", *reversed(stack.kernel))

@@ -6,6 +6,7 @@ Stacks are arbitrary, but encodable: what `tests.encode.encode_sample` writes is
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -78,9 +79,20 @@ def _native_frame(pc: int, cfa: int, step: Step) -> NativeFrame:
 native_frames = st.builds(_native_frame, user_addresses, u64, st.sampled_from(Step))
 
 
+_stops = (
+    st.just((None, None))
+    | st.tuples(st.integers(1, (1 << 56) - 1), st.none())  # in the first recordings
+    | st.tuples(user_addresses, st.sampled_from([end for end in NativeEnd if end]))
+)
+
+
+def _raw_stack(stop: tuple[int | None, NativeEnd | None], **fields: Any) -> RawStack:
+    return RawStack(end_pc=stop[0], end_why=stop[1], **fields)
+
+
 def _raw_stacks(segments: st.SearchStrategy[object], counted: bool) -> st.SearchStrategy[RawStack]:
     return st.builds(
-        RawStack,
+        _raw_stack,
         kernel=st.lists(u64, max_size=4).map(tuple),
         native=st.lists(native_frames, max_size=5).map(tuple),
         native_end=st.sampled_from(NativeEnd),
@@ -88,7 +100,7 @@ def _raw_stacks(segments: st.SearchStrategy[object], counted: bool) -> st.Search
         chain_end=st.sampled_from(ChainEnd),
         stack_pointer=st.none() | st.integers(1, _U64),
         torn=st.booleans(),
-        end_pc=st.none() | st.integers(1, _U64),
+        stop=_stops,
         counted=st.just(counted),
         marker_span=st.none() | st.integers(1, _U32),
     )

@@ -94,7 +94,8 @@ struct ms_sample {
 	ms_u8 chain_end;  /* enum ms_chain_end */
 	ms_u32 marker_span; /* CFA - marker, the same for all evaluators; 0: not known yet */
 	ms_u64 sp;     /* user stack pointer at the leaf, or 0 */
-	ms_u64 end_pc; /* where the native walk died last, even if it was re-synced; or 0 */
+	ms_u64 end_pc; /* where the native walk died last, even if it was re-synced; or 0.
+			  Tagged with enum ms_native_end: why it died there */
 	char comm[16];
 };
 

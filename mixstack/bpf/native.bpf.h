@@ -271,7 +271,7 @@ INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 wh
 		return WALK_DONE;
 	}
 	s->dirty = 1;
-	sample->head.end_pc = ip;
+	sample->head.end_pc = (ip & MS_ADDRESS_MASK) | ((ms_u64)why << MS_TAG_SHIFT);
 	if (why == MS_NATIVE_NO_TABLE)
 		sample->head.flags |= MS_SAMPLE_NO_TABLE;
 	if (marker > s->sp && learned && learned->cfa_from_marker) {

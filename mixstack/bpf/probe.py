@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 from dataclasses import dataclass
 from typing import Final
 
 from mixstack.bpf import wire
 from mixstack.bpf.loader import open_probe
+from mixstack.bpf.memory import KernelMemory
 from mixstack.bpf.perf import Event, SamplingClock, possible_cpus
 from mixstack.bpf.ring import Drained, Ring
 
@@ -77,7 +77,6 @@ class Probe:
         self._cpus = possible_cpus()
         self._clock: SamplingClock | None = None
         self._throttled = 0
-        self._memories: list[mmap.mmap] = []
         self._loaded: set[str] = set()
         try:
             self._object.set_entries("ms_mappings", sizes.mappings)
@@ -87,11 +86,11 @@ class Probe:
             self._object.load(_AT_ONCE)
             self._install(_AT_ONCE)
             self._object.update("ms_configs", 0, config)
-            self.mappings = self._map_memory(
+            self.mappings = self._memory(
                 "ms_mappings", sizes.mappings * ctypes.sizeof(wire.MappingEntry)
             )
-            self.pages = self._map_memory("ms_pages", sizes.pages * ctypes.sizeof(wire.PageEntry))
-            self.rows = self._map_memory("ms_rows", sizes.rows * 8)
+            self.pages = self._memory("ms_pages", sizes.pages * ctypes.sizeof(wire.PageEntry))
+            self.rows = self._memory("ms_rows", sizes.rows * 8)
             self._ring = Ring(self._object.map_fd("ms_ring"), sizes.ring_bytes)
         except BaseException:
             self._object.close()
@@ -164,11 +163,6 @@ class Probe:
         """Stop, and take the probe out of the kernel; the tables' memory is gone then."""
         self.stop()
         self._ring.close()
-        for view in (self.mappings, self.pages, self.rows):
-            view.release()
-        for memory in self._memories:
-            memory.close()
-        self._memories.clear()
         self._object.close()
 
     def _load_later(self, names: tuple[str, ...]) -> None:
@@ -183,10 +177,5 @@ class Probe:
                 self._object.update("ms_programs", index, ctypes.c_uint32(fd))
         self._loaded.update(names)
 
-    def _map_memory(self, name: str, size: int) -> memoryview:
-        pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        memory = mmap.mmap(
-            self._object.map_fd(name), pages, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
-        )
-        self._memories.append(memory)
-        return memoryview(memory)[:size]
+    def _memory(self, name: str, size: int) -> KernelMemory:
+        return KernelMemory(self._object.map_fd(name), size)

@@ -1,8 +1,8 @@
 """The ring buffer between the probe and us, read in bulk through its memory.
 
 Layout (kernel/bpf/ringbuf.c): page 0 holds our position, page 1 the probe's, then the data, mapped
-twice in a row so that no record is ever split. A record: u32 length with two flag bits, u32 unused,
-the data, padded to 8 bytes.
+twice in a row so that no record is ever split; of the second time we need but the beginning. A
+record: u32 length with two flag bits, u32 unused, the data, padded to 8 bytes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import mmap
 import struct
 from typing import NamedTuple
 
-from mixstack.bpf.wire import Life, Record, SampleFlag, SampleHead
+from mixstack.bpf.wire import ADDRESS_MASK, Life, Record, SampleFlag, SampleHead
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
 # length, unused, then a sample's first fields: kind, flags, time, pid
 _HEAD = struct.Struct("<IIIIQI")
 _RECORD_HEAD = 8
+_RECORD_MAX = 1 << 16  # no record is that long (state.bpf.h); mapped memory counts as ours
 _LIVES = (int(Record.FORK), int(Record.EXEC), int(Record.EXIT))
 _NO_TABLE = int(SampleFlag.NO_TABLE)
 _END_PC = struct.Struct("<Q")
@@ -50,9 +51,8 @@ class Ring:
         page = mmap.PAGESIZE
         self.size = size
         self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._producer = mmap.mmap(
-            fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
-        )
+        length = page + size + min(size, _RECORD_MAX)
+        self._producer = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._ours = memoryview(self._consumer).cast("Q")
         self._theirs = memoryview(self._producer)[:8].cast("Q")
         self._data = memoryview(self._producer)[page:]
@@ -86,7 +86,7 @@ class Ring:
                 flags[pid] = flags.get(pid, 0) | record_flags
                 if record_flags & _NO_TABLE:
                     (end_pc,) = _END_PC.unpack_from(data, start + _END_PC_AT)
-                    without_table.setdefault(pid, set()).add(end_pc)
+                    without_table.setdefault(pid, set()).add(end_pc & ADDRESS_MASK)
             elif kind in _LIVES:
                 lives.append(Life.from_buffer_copy(data, start))
             else:

@@ -116,9 +116,9 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 # Why a native walk died, by `StopSummary.reason`.
 _REASONS: Final = {
-    None: "no rule; went on further out, frames may be missing",
-    "no_mapping": "no code is known there",
-    "no_table": "the file has no unwind table",
+    None: "why is not known",
+    "no_mapping": "no code known, or not yet",
+    "no_table": "no unwind table, or not yet",
     "no_rule": "the unwind table has no rule there",
     "read_fault": "the stack could not be read",
     "no_progress": "the rule leads nowhere",
@@ -138,6 +138,8 @@ def _stop_line(stop: StopSummary) -> str:
     from mixstack.cli.terminal import escape, format_count
 
     why = _REASONS.get(stop.reason, stop.reason)
+    if stop.went_on:
+        why = f"{why}; went on further out, frames may be missing"
     return f"{format_count(stop.samples):>11}  {escape(stop.module)}: {why}"
 
 

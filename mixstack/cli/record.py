@@ -166,7 +166,8 @@ def record(
     def on_progress(progress: Progress) -> None:
         if progress.note is not None:
             _show_note(progress.note, shown, status)
-        status.update(status_text(progress))
+        if status.due:
+            status.update(status_text(progress))
 
     try:
         result = record_session(options, on_progress)

@@ -53,10 +53,14 @@ class LossSummary:
 
 @dataclass(frozen=True, slots=True)
 class StopSummary:
-    """Where native walks died, and in how many samples; `reason` None: they went on further out."""
+    """Where native walks died, why, and in how many samples.
+
+    reason: None in recordings that do not say. went_on: they started again further out.
+    """
 
     module: str
     reason: str | None
+    went_on: bool
     samples: int
 
 
@@ -160,10 +164,10 @@ def summarize(capture: Capture, samples: Iterable[Sample], quality: Quality) -> 
 
 def _stops(quality: Quality) -> tuple[StopSummary, ...]:
     stops = [
-        StopSummary(module, None if reason is None else reason.name.lower(), samples)
-        for (module, reason), samples in quality.stops.items()
+        StopSummary(place, None if reason is None else reason.name.lower(), went_on, samples)
+        for (place, reason, went_on), samples in quality.stops.items()
     ]
-    return tuple(sorted(stops, key=lambda s: (-s.samples, s.module, s.reason or "")))
+    return tuple(sorted(stops, key=lambda s: (-s.samples, s.module, s.reason or "", s.went_on)))
 
 
 def _processes(capture: Capture) -> tuple[ProcessSummary, ...]:

@@ -76,9 +76,14 @@ class StatusLine:
         self._next_s = -1.0
         self._shown = False
 
+    @property
+    def due(self) -> bool:
+        """Whether `update` would show anything now."""
+        return self._stream is not None and self._clock() >= self._next_s
+
     def update(self, text: str) -> None:
         """Show `text`, cut to the width of the terminal; at most ten times a second."""
-        if self._stream is None or self._clock() < self._next_s:
+        if self._stream is None or not self.due:
             return
         self._next_s = self._clock() + _STATUS_INTERVAL_S
         width = shutil.get_terminal_size().columns - 1  # the last column would wrap on some

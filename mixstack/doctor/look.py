@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import closing
 from itertools import islice
 from typing import Final
 
@@ -58,7 +59,11 @@ def look_at_target(pid: int, cache_dir: str | None) -> Target:
         process = TargetProcess.open(pid)
     except MixstackError as e:
         return Target(pid, refusal=_refusal(e))
-    registry = ModuleRegistry(cache_dir)
+    with closing(ModuleRegistry(cache_dir)) as registry:
+        return _look(process, registry)
+
+
+def _look(process: TargetProcess, registry: ModuleRegistry) -> Target:
     without, unreadable, modules = [], [], 0
     build_id = None
     found = find_interpreter(process, process.maps())
@@ -75,7 +80,7 @@ def look_at_target(pid: int, cache_dir: str | None) -> Target:
     threads = len(process.threads())
     if not isinstance(found, FoundInterpreter):
         return Target(
-            pid,
+            process.pid,
             process.command,
             note=found.reason,
             threads=threads,
@@ -85,7 +90,7 @@ def look_at_target(pid: int, cache_dir: str | None) -> Target:
         )
     exe = process.exe_identity()
     return Target(
-        pid,
+        process.pid,
         process.command,
         python="CPython " + ".".join(map(str, found.version)),
         note=found.note,

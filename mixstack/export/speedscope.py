@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from heapq import merge
-from itertools import accumulate, compress, islice, repeat
+from itertools import accumulate, chain, compress, islice, repeat
 from typing import Final, NamedTuple, TextIO
 
 from mixstack.model import Frame, FrameKind, Profile, ThreadProfile
@@ -35,7 +35,8 @@ def write_speedscope(profile: Profile, stream: TextIO) -> None:
     lines were thinned. Raises what `stream.write` raises.
     """
     # by identity: stacks share their frames, and hashing one costs more than all else here
-    frame_by_id = {id(frame): frame for stack in profile.stacks for frame in stack}
+    frames = chain.from_iterable(profile.stacks)
+    frame_by_id = dict(zip(map(id, frames), chain.from_iterable(profile.stacks), strict=True))
     key_by_id = {identity: _key(frame) for identity, frame in frame_by_id.items()}
     keys = sorted(set(key_by_id.values()))
     position = {key: number for number, key in enumerate(keys)}
@@ -79,21 +80,33 @@ def _timelines(threads: Sequence[ThreadProfile]) -> Iterator[_Timeline]:
 def _all_threads(threads: Sequence[ThreadProfile]) -> _Timeline:
     """The busy stacks of all threads in order of the moment at which they began."""
     ids, durations = array("I"), array("Q")
-    # Of turns that began at one moment, those of the thread that sorts first come first.
-    for _, _, stack_id, duration_ns in merge(
-        *(_busy_turns(number, thread) for number, thread in enumerate(threads))
-    ):
-        ids.append(stack_id)
-        durations.append(duration_ns)
+    begins = [array("Q", accumulate(t.durations_ns, initial=t.start_ns)) for t in threads]
+    at = [0] * len(threads)
+    for until_ns in _windows(threads):
+        found: list[tuple[int, int, int, int]] = []
+        for number, thread in enumerate(threads):
+            end = bisect_left(begins[number], until_ns, at[number], len(thread.stack_ids))
+            part = slice(at[number], end)
+            # Of turns that began at one moment, those of the thread that sorts first come first.
+            busy = thread.stack_ids[part]  # as selectors: time off the CPU is stack 0
+            turns = zip(begins[number][part], repeat(number), busy, thread.durations_ns[part])
+            found += compress(turns, busy)
+            at[number] = end
+        found.sort()
+        ids.extend([turn[2] for turn in found])
+        durations.extend([turn[3] for turn in found])
     return _Timeline(ALL_THREADS, 0, ids, durations)
 
 
-def _busy_turns(number: int, thread: ThreadProfile) -> Iterator[tuple[int, int, int, int]]:
-    """Begin, the thread's number, stack id and duration; time off the CPU is left out."""
-    busy = thread.stack_ids  # as selectors: time off the CPU is stack 0
-    begins = accumulate(thread.durations_ns, initial=thread.start_ns)
-    turns = zip(begins, repeat(number), busy, thread.durations_ns)
-    return compress(turns, busy)
+def _windows(threads: Sequence[ThreadProfile]) -> Iterator[int]:
+    """Moments (ns) up to which turns are sorted at once: some thousand each, for memory's sake."""
+    turns = sum(len(thread.stack_ids) for thread in threads)
+    start_ns = min((thread.start_ns for thread in threads), default=0)
+    end_ns = max((thread.end_ns for thread in threads), default=0)
+    count = 1 + turns // _CHUNK
+    for number in range(1, count):
+        yield start_ns + (end_ns - start_ns) * number // count
+    yield end_ns + 1
 
 
 def _write_timeline(timeline: _Timeline, samples: Sequence[str], stream: TextIO) -> None:
@@ -132,7 +145,7 @@ def _key(frame: Frame) -> _FrameKey:
 
 
 def _sample(stack: tuple[Frame, ...], number_by_id: Mapping[int, str]) -> str:
-    return f"[{','.join([number_by_id[id(frame)] for frame in stack])}]"
+    return f"[{','.join(map(number_by_id.__getitem__, map(id, stack)))}]"
 
 
 def _frame_object(key: _FrameKey) -> dict[str, str | int]:

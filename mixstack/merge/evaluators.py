@@ -5,8 +5,9 @@ from __future__ import annotations
 from posixpath import basename
 from typing import Final, Protocol
 
-from mixstack.merge.splice import splice
-from mixstack.model import Fit, Frame, Item, MergedStack, NativeFrame, NativeItem, RawStack, Step
+from mixstack.merge.arrange import Joined
+from mixstack.merge.splice import join
+from mixstack.model import Fit, Frame, Item, NativeFrame, NativeItem, RawStack, Step
 
 _EVALUATOR_NAME: Final = "_PyEval_EvalFrameDefault"
 # The extension of greenlet, since 1.0 and before.
@@ -44,7 +45,7 @@ class Evaluators:
         # By process and what its addresses mean: where that was, so that each place is named once.
         self._places: dict[tuple[int, int], set[tuple[int | None, Step]]] = {}
 
-    def splice(self, pid: int, time_ns: int, stack: RawStack) -> MergedStack:
+    def join(self, pid: int, time_ns: int, stack: RawStack) -> Joined:
         """Join the stacks of one moment of a process."""
         known = self._known.setdefault(pid, set())
 
@@ -61,12 +62,12 @@ class Evaluators:
             module = named(frame).file
             return module is not None and basename(module).startswith(_SWITCHING_MODULES)
 
-        merged = splice(stack, is_evaluator, switches_stacks)
+        joined = join(stack, is_evaluator, switches_stacks)
         # With a known distance from marker to CFA, one frame is proof; else a whole stack is.
-        if merged.fit is Fit.EXACT or (not known and stack.marker_span is not None):
+        if joined.fit is Fit.EXACT or (not known and stack.marker_span is not None):
             meaning = pid, self._namer.generation(pid, time_ns)
             places = self._places.setdefault(meaning, set())
-            for frame in _holders(merged, stack):
+            for frame in _holders(joined, stack):
                 place = frame.pc, frame.step
                 if place in places:
                     continue
@@ -75,18 +76,18 @@ class Evaluators:
                 # [anon] and [unknown] are the names of all that has none.
                 if not function[1].startswith("["):
                     known.add(function)
-        return merged
+        return joined
 
 
 def _function(frame: Frame) -> Function:
     return frame.file, frame.name
 
 
-def _holders(merged: MergedStack, stack: RawStack) -> list[NativeFrame]:
+def _holders(joined: Joined, stack: RawStack) -> list[NativeFrame]:
     """The native frames that hold a marker."""
     markers = {segment.marker for segment in stack.segments}
     span = stack.marker_span
-    evaluators = [item.frame for item in merged.items if type(item) is NativeItem and item[1]]
+    evaluators = [stack.native[i] for i in set(joined.slots.values())]
     return [
         frame
         for frame in evaluators

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from mixstack.columns import Sights
 from mixstack.merge.evaluators import Evaluators, Namer
 from mixstack.merge.numbers import FrameNumbers, NamedItems
 from mixstack.merge.quality import Grade, Tally, find_stop
@@ -14,13 +15,11 @@ from mixstack.model import Frame, NativeFrame, NativeItem, RawStack
 class Joiner:
     """Joins and names stacks, and numbers the different ones that come out; 0 is the empty.
 
-    seen: thread name and stack by sight, as in `SampleColumns`. A *join* is the number of a stack
-    of one process while its addresses mean one thing; several may come out as one stack.
+    A *join* is the number of a stack of one process while its addresses mean one thing; several may
+    come out as one stack.
     """
 
-    def __init__(
-        self, namer: Namer, seen: Sequence[tuple[str, RawStack]], *, show_interpreter: bool
-    ) -> None:
+    def __init__(self, namer: Namer, seen: Sights, *, show_interpreter: bool) -> None:
         self._namer = namer
         self._seen = seen
         self._numbers = FrameNumbers(show_interpreter=show_interpreter)
@@ -43,7 +42,7 @@ class Joiner:
         found = self._joins.get(meaning)
         if found is None:
             items = NamedItems(self._namer, self._numbers, pid, time_ns)
-            found = self._joins[meaning] = _JoinsBySight(self, items, pid, time_ns)
+            found = self._joins[meaning] = _JoinsBySight(self, self._seen, items, pid, time_ns)
         return found
 
     def stack_ids(self, joins: Sequence[int]) -> list[int]:
@@ -58,23 +57,19 @@ class Joiner:
             tally.add(self._grade_of[join], samples)
         return tally
 
-    def stack_of(self, sight: int) -> RawStack:
-        """What was seen."""
-        return self._seen[sight][1]
-
     def join(self, stack: RawStack, items: NamedItems, pid: int, time_ns: int) -> int:
         """Join, name, grade and number a stack."""
-        merged = self._evaluators.splice(pid, time_ns, stack)
-        named = items.of(merged.items)
+        joined = self._evaluators.join(pid, time_ns, stack)
+        named = items.of(stack, joined)
         shown = self._numbers.visible(named)
 
         def name(frame: NativeFrame) -> Frame:
             return self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False))
 
         grade = Grade(
-            merged.fit,
-            merged.native_truncated,
-            merged.python_truncated,
+            joined.fit,
+            joined.native_truncated,
+            joined.python_truncated,
             self._numbers.nameless(named),
             find_stop(stack, name),
         )
@@ -86,18 +81,22 @@ class Joiner:
 class _JoinsBySight(dict[int, int]):
     """Of one process while its addresses mean one thing; a thread's name makes no difference."""
 
-    def __init__(self, joiner: Joiner, items: NamedItems, pid: int, time_ns: int) -> None:
+    def __init__(
+        self, joiner: Joiner, seen: Sights, items: NamedItems, pid: int, time_ns: int
+    ) -> None:
         self._joiner = joiner
+        self._seen = seen
         self._items = items
         self._pid = pid
         self._time_ns = time_ns
-        self._by_stack: dict[int, int] = {}  # by identity: the capture keeps the stacks alive
+        self._by_stack: dict[int, int] = {}
 
     def __missing__(self, sight: int) -> int:
-        stack = self._joiner.stack_of(sight)
-        join = self._by_stack.get(id(stack))
+        number = self._seen.stack_number(sight)
+        join = self._by_stack.get(number)
         if join is None:
+            stack = self._seen.stack(sight)
             join = self._joiner.join(stack, self._items, self._pid, self._time_ns)
-            self._by_stack[id(stack)] = join
+            self._by_stack[number] = join
         self[sight] = join
         return join

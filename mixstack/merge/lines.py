@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from mixstack.merge.timeline import Timeline
 from mixstack.model import ThreadProfile
@@ -31,17 +31,20 @@ class Timelines:
         self.window_ns = 0  # 0: nothing had to be thinned
 
     def add(
-        self, threads: Iterable[int], times_ns: Iterable[int], stack_ids: Iterable[int]
+        self, threads: Sequence[int], times_ns: Sequence[int], stack_ids: Sequence[int]
     ) -> None:
         """Take samples in order of time, as columns."""
-        by_thread = defaultdict[int, list[tuple[int, int]]](list)
-        for thread, time_ns, stack_id in zip(threads, times_ns, stack_ids, strict=True):
-            by_thread[thread].append((time_ns, stack_id))
-        for thread, samples in by_thread.items():
+        by_thread = sorted(range(len(threads)), key=threads.__getitem__)
+        times_ns = [*map(times_ns.__getitem__, by_thread)]
+        stack_ids = [*map(stack_ids.__getitem__, by_thread)]
+        begin = 0
+        for thread, samples in sorted(Counter(threads).items()):
+            end = begin + samples
             line = self._lines.get(thread)
             if line is None:
                 line = self._lines[thread] = Timeline(self._start_ns, self._period_ns)
-            line.add(samples)
+            line.add(times_ns[begin:end], stack_ids[begin:end])
+            begin = end
         while self._turns() > TURNS_MAX:
             self._thin(2 * self.window_ns or self._period_ns)
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import compress
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, compress
 
+from mixstack.merge.arrange import Joined, NotNative, arrange
 from mixstack.merge.evaluators import Namer
-from mixstack.model import Frame, Item, NativeItem, Step
+from mixstack.model import (
+    Frame,
+    Item,
+    NativeFrame,
+    NativeItem,
+    PythonFrame,
+    PythonItem,
+    RawStack,
+    Step,
+)
 
 _CALLER, _FRAME_POINTER = Step.CALLER, Step.FRAME_POINTER  # bound once: quicker in the loop
+
+_Numbers = tuple[int, ...]
 
 
 class FrameNumbers:
@@ -57,30 +69,50 @@ class NamedItems:
         self._numbers = numbers
         self._pid = pid
         self._time_ns = time_ns
-        self._native: dict[int | None, tuple[int, ...]] = {}  # by the address to look up
-        self._evaluators: dict[int | None, tuple[int, ...]] = {}
-        self._others: dict[Item, tuple[int, ...]] = {}
+        self._native: dict[int | None, _Numbers] = {}  # by the address to look up
+        self._evaluators: dict[int | None, _Numbers] = {}
+        self._others = _Others(self._ask)
 
-    def of(self, items: Iterable[Item]) -> tuple[int, ...]:
-        """The numbers of the items' frames."""
-        native, evaluators, others = self._native, self._evaluators, self._others
-        stack: list[int] = []
-        for item in items:
-            if type(item) is NativeItem:
-                (pc, _, step), evaluator = item
-                if (step is _CALLER or step is _FRAME_POINTER) and pc is not None:
-                    pc -= 1  # as `lookup_pc` has it, without a call for each frame
-                known = evaluators if evaluator else native
-                numbers = known.get(pc)
-                if numbers is None:
-                    numbers = known[pc] = self._ask(item)
-            else:
-                numbers = others.get(item)
-                if numbers is None:
-                    numbers = others[item] = self._ask(item)
-            stack += numbers
-        return tuple(stack)
+    def of(self, stack: RawStack, joined: Joined) -> tuple[int, ...]:
+        """The numbers of a joined stack's frames."""
+        others = self._others.__getitem__
+        found = arrange(stack, joined, self._of_natives, self._of_evaluator, others)
+        return tuple(chain.from_iterable(found))
 
-    def _ask(self, item: Item) -> tuple[int, ...]:
+    def _of_natives(self, frames: Sequence[NativeFrame]) -> list[_Numbers]:
+        # As `lookup_pc` has it, without a call for each frame.
+        addresses = [
+            pc - 1 if pc and (step is _CALLER or step is _FRAME_POINTER) else pc
+            for pc, _, step in frames
+        ]
+        known = self._native
+        try:
+            return [*map(known.__getitem__, addresses)]
+        except KeyError:
+            for frame, address in zip(frames, addresses, strict=True):
+                if address not in known:
+                    known[address] = self._ask(NativeItem(frame, False))
+            return [*map(known.__getitem__, addresses)]
+
+    def _of_evaluator(self, frame: NativeFrame) -> _Numbers:
+        address = frame.lookup_pc
+        numbers = self._evaluators.get(address)
+        if numbers is None:
+            numbers = self._evaluators[address] = self._ask(NativeItem(frame, True))
+        return numbers
+
+    def _ask(self, item: Item) -> _Numbers:
         frames = self._namer.frames(self._pid, self._time_ns, item)
         return tuple(map(self._numbers.number, frames))
+
+
+class _Others(dict[NotNative, _Numbers]):
+    """The numbers of what is no native frame; those that are not known yet are asked for."""
+
+    def __init__(self, ask: Callable[[Item], _Numbers]) -> None:
+        self._ask = ask
+
+    def __missing__(self, part: NotNative) -> _Numbers:
+        item = PythonItem(part) if isinstance(part, PythonFrame) else part
+        numbers = self[part] = self._ask(item)
+        return numbers

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import compress
 from typing import NamedTuple, Protocol
 
-from mixstack.columns import SampleColumns
+from mixstack.columns import Part, SampleColumns
 from mixstack.merge.evaluators import Namer
 from mixstack.merge.join import Joiner
 from mixstack.merge.lines import Timelines
@@ -54,20 +54,15 @@ class Wanted(NamedTuple):
 
     def among(self, columns: SampleColumns) -> SampleColumns:
         """The samples of these that count."""
-        names = [name for name, _ in columns.seen]
-        kept = [
-            self.keeps(*columns.thread_ids[thread], names[sight])
-            for thread, sight in zip(columns.threads, columns.sights, strict=True)
-        ]
 
-        def those(column: array[int]) -> array[int]:
-            return array(column.typecode, compress(column, kept))
+        def those(part: Part) -> Part:
+            kept = [
+                self.keeps(*columns.thread_ids[thread], columns.seen.name(sight))
+                for thread, sight in zip(part.threads, part.sights, strict=True)
+            ]
+            return Part(*(array(column.typecode, compress(column, kept)) for column in part))
 
-        return columns._replace(
-            times_ns=those(columns.times_ns),
-            threads=those(columns.threads),
-            sights=those(columns.sights),
-        )
+        return columns._replace(parts=map(those, columns.parts))
 
 
 ALL = Wanted()
@@ -93,26 +88,26 @@ def build_profile(
     joiner = Joiner(namer, columns.seen, show_interpreter=show_interpreter)
     lines = Timelines(columns.thread_ids, recording.start_ns, period_ns)
     last_sights: dict[int, int] = {}
+    last_ns = recording.start_ns
     done = 0
-    for part in _parts(columns, namer):
-        times_ns, threads, sights = (
-            columns.times_ns[part],
-            columns.threads[part],
-            columns.sights[part],
-        )
+    for times_ns, threads, sights in _parts(columns, namer):
         joins_of = {
             thread: joiner.joins_by_sight(columns.thread_ids[thread][0], times_ns[0])
             for thread in set(threads)
         }
-        joins = [joins_of[thread][sight] for thread, sight in zip(threads, sights, strict=True)]
+        first, *others = joins_of.values()
+        if all(other is first for other in others):  # of one process
+            joins = [*map(first.__getitem__, sights)]
+        else:
+            joins = [joins_of[thread][sight] for thread, sight in zip(threads, sights, strict=True)]
         lines.add(threads, times_ns, joiner.stack_ids(joins))
         last_sights.update(zip(threads, sights, strict=True))
-        done = part.stop
+        last_ns = max(last_ns, times_ns[-1])
+        done += len(times_ns)
         if progress is not None:
             progress(done)
-    last_ns = max(recording.start_ns, columns.times_ns[-1]) if done else recording.start_ns
     end_ns = max(footer.end_ns, last_ns) if footer else last_ns + (period_ns if done else 0)
-    names = {thread: columns.seen[sight][0] for thread, sight in last_sights.items()}
+    names = {thread: columns.seen.name(sight) for thread, sight in last_sights.items()}
     return Profile(
         title=shlex.join(recording.command),
         exporter=f"mixstack {recording.mixstack_version}",
@@ -124,21 +119,21 @@ def build_profile(
     )
 
 
-def _parts(columns: SampleColumns, namer: Namer) -> Iterator[slice]:
+def _parts(columns: SampleColumns, namer: Namer) -> Iterator[Part]:
     """The samples in parts during each of which no address of any process changes its meaning."""
-    pids = {pid for pid, _ in columns.thread_ids}
+    for part in columns.parts:
+        pids = {columns.thread_ids[thread][0] for thread in set(part.threads)}
+        for begin in range(0, len(part.times_ns), _PART):
+            yield from _halves(Part(*(c[begin : begin + _PART] for c in part)), pids, namer)
 
-    def meanings(sample: int) -> list[int]:
-        return [namer.generation(pid, columns.times_ns[sample]) for pid in pids]
 
-    def halves(begin: int, end: int) -> Iterator[slice]:
-        if end - begin == 1 or meanings(begin) == meanings(end - 1):
-            yield slice(begin, end)
-        else:
-            middle = (begin + end) // 2
-            yield from halves(begin, middle)
-            yield from halves(middle, end)
+def _halves(part: Part, pids: set[int], namer: Namer) -> Iterator[Part]:
+    def meanings(time_ns: int) -> list[int]:
+        return [namer.generation(pid, time_ns) for pid in pids]
 
-    samples = len(columns.times_ns)
-    for begin in range(0, samples, _PART):
-        yield from halves(begin, min(begin + _PART, samples))
+    samples = len(part.times_ns)
+    if samples == 1 or meanings(part.times_ns[0]) == meanings(part.times_ns[-1]):
+        yield part
+    else:
+        yield from _halves(Part(*(column[: samples // 2] for column in part)), pids, namer)
+        yield from _halves(Part(*(column[samples // 2 :] for column in part)), pids, namer)

@@ -16,15 +16,11 @@ from mixstack.model import (
     Quality,
     RawStack,
     Step,
+    Stop,
 )
 
 # Ends that come after a walk that died has started again.
 _WENT_ON: Final = (NativeEnd.ROOT, NativeEnd.TRUNCATED, NativeEnd.TAIL_CALLS)
-
-
-Stop = tuple[str, NativeEnd | None]
-"""Where a native walk died (the path of the file, or what the memory is) and why; None: it went on
-further out, by a marker or a frame pointer, and the reason was not kept."""
 
 
 class Grade(NamedTuple):
@@ -46,8 +42,9 @@ def find_stop(stack: RawStack, name: Callable[[NativeFrame], Frame]) -> Stop | N
     if stack.end_pc is None:
         return None
     place = name(NativeFrame(stack.end_pc, 0, Step.LEAF))
-    reason = None if stack.native_end in _WENT_ON else stack.native_end
-    return place.file or place.name, reason
+    went_on = stack.native_end in _WENT_ON
+    reason = stack.end_why if went_on else stack.end_why or stack.native_end
+    return Stop(place.file or place.name, reason, went_on)
 
 
 class Tally:

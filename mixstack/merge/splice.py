@@ -13,21 +13,20 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
+from operator import gt
 from typing import NamedTuple
 
+from mixstack.merge.arrange import OUTER_END, Joined, merged_stack
 from mixstack.model import (
     ChainEnd,
     Fit,
-    Item,
-    KernelItem,
     MarkItem,
     MarkReason,
     MergedStack,
     NativeEnd,
     NativeFrame,
-    NativeItem,
-    PythonItem,
+    PythonFrame,
     RawStack,
     Segment,
     Step,
@@ -35,14 +34,12 @@ from mixstack.model import (
 
 # Bound once: a look-up in an enum costs as much as the rest of a frame.
 _RESYNC, _SIGNAL, _FRAME_POINTER = Step.RESYNC, Step.SIGNAL, Step.FRAME_POINTER
-_new = tuple.__new__  # what a NamedTuple calls, without a call of Python around it
 _SKIPPING = (_RESYNC, _FRAME_POINTER)  # steps after which frames may be missing
 _NATIVE_WHOLE = (NativeEnd.ROOT, NativeEnd.EXITING)
 _NATIVE_LIMITS = (NativeEnd.TRUNCATED, NativeEnd.TAIL_CALLS)
 _CHAIN_LIMITS = (ChainEnd.TRUNCATED, ChainEnd.TAIL_CALLS)
 _CHAIN_CUTS = (ChainEnd.READ_FAULT, ChainEnd.INVALID)
 
-_OUTER_END = -1  # stands for the place outside of native frame 0
 _GAP = MarkItem(MarkReason.GAP)
 _UNPLACED = MarkItem(MarkReason.UNPLACED)
 
@@ -80,7 +77,16 @@ def splice(
     is_evaluator: IsEvaluator | None = None,
     switches_stacks: SwitchesStacks | None = None,
 ) -> MergedStack:
-    """Join the two stacks of one moment; outermost first, like its input; never raises.
+    """Join the two stacks of one moment; outermost first, like its input; never raises."""
+    return merged_stack(stack, join(stack, is_evaluator, switches_stacks))
+
+
+def join(
+    stack: RawStack,
+    is_evaluator: IsEvaluator | None = None,
+    switches_stacks: SwitchesStacks | None = None,
+) -> Joined:
+    """Where each segment goes; never raises.
 
     is_evaluator: whether a native frame is known to be the bytecode loop. It is asked only where
     an address does not settle it: for the frames of a chain that was cut before their marker, for
@@ -92,17 +98,18 @@ def splice(
     """
     is_evaluator = is_evaluator or _nothing_known
     switches_stacks = switches_stacks or _nothing_known
-    extents = _extents(stack)
+    resynced = [i for i, frame in enumerate(stack.native) if frame.step is _RESYNC]
+    extents = _extents(stack, resynced)
     if stack.counted:
         placing = _count(stack, is_evaluator, switches_stacks)
     else:
         placing = _place(stack, extents, is_evaluator, switches_stacks)
-    items = _assemble(stack, placing)
-    return MergedStack(
-        items=items,
-        fit=_fit(stack, extents, placing, items, is_evaluator),
-        native_truncated=stack.native_end in _NATIVE_LIMITS,
-        python_truncated=stack.chain_end in _CHAIN_LIMITS,
+    return Joined(
+        _behind(stack, placing, resynced),
+        placing.slots,
+        _fit(stack, extents, placing, resynced, is_evaluator),
+        stack.native_end in _NATIVE_LIMITS,
+        stack.chain_end in _CHAIN_LIMITS,
     )
 
 
@@ -110,14 +117,17 @@ def _nothing_known(_frame: NativeFrame) -> bool:
     return False
 
 
-def _extents(stack: RawStack) -> _Extents:
+def _extents(stack: RawStack, resynced: Sequence[int]) -> _Extents:
     native = stack.native
     if stack.stack_pointer is not None:
         bottom = stack.stack_pointer
     else:
         bottom = native[-1].cfa if native else 0
     tops = [frame.cfa for frame in native]
-    bottoms = list(tops)
+    bottoms = [*tops[1:], bottom]
+    # Nearly always each frame ends where the next one begins, and nothing else needs to be asked.
+    if native and not resynced and all(map(gt, tops, bottoms)):
+        return _Extents([-b for b in bottoms], tops, [True] * len(native), tops[0])
     sound = [True] * len(native)
     for i in reversed(range(len(native))):
         outer_step = native[i - 1].step if i > 0 else None
@@ -134,8 +144,7 @@ def _extents(stack: RawStack) -> _Extents:
             for doubtful in range(i - 1, min(i + 2, len(native))):
                 sound[doubtful] = False
         bottoms[i] = bottom
-        if tops[i] > bottom:
-            bottom = tops[i]
+        bottom = max(bottom, tops[i])
     return _Extents([-b for b in bottoms], tops, sound, ceiling=bottom)
 
 
@@ -145,6 +154,8 @@ def _in_order(segments: Sequence[Segment]) -> list[tuple[int, int]]:
     Of two markers in the wrong order either may be the wrong one, so neither is in order.
     """
     marked = [(j, s.marker) for j, s in enumerate(segments) if s.marker is not None]
+    if all(outer > inner for (_, outer), (_, inner) in pairwise(marked)):
+        return marked
     highest_inner = [float("-inf")]
     for _, marker in reversed(marked):
         highest_inner.append(max(highest_inner[-1], marker))
@@ -210,7 +221,7 @@ def _place(
         slot = _innermost_evaluator(native[: slots.get(1, len(native))], is_evaluator)
         if slot is not None:
             slots[0] = slot
-    if not _whole_chain(stack):
+    if not _whole_chain(stack) or len(slots) == len(segments):
         return _Placing(slots, beyond)
     filled = dict(_between(stack, slots, is_evaluator, switches_stacks))
     return _Placing({**slots, **filled}, beyond, frozenset(filled))
@@ -229,7 +240,7 @@ def _between(
     segments, native = stack.segments, stack.native
     places = {**slots, len(segments): len(native)}
     if stack.native_end is NativeEnd.ROOT:
-        places[_OUTER_END] = _OUTER_END
+        places[OUTER_END] = OUTER_END
     unmarked = [j for j, segment in enumerate(segments) if segment.marker is None]
     for _, group in groupby(enumerate(unmarked), lambda pair: pair[1] - pair[0]):
         run = [j for _, j in group]
@@ -294,40 +305,31 @@ def _innermost_evaluator(native: Sequence[NativeFrame], is_evaluator: IsEvaluato
     return next((i for i in reversed(range(len(native))) if is_evaluator(native[i])), None)
 
 
-def _assemble(stack: RawStack, placing: _Placing) -> tuple[Item, ...]:
-    behind = _behind(stack, placing)
-    outer = behind.get(_OUTER_END, [])
-    items = outer + [mark for mark in _native_mark(stack) if outer != [mark]]
-    for i, frame in enumerate(stack.native):
-        if frame.step is _RESYNC:
-            items += [NativeItem(frame, True), *behind.get(i, ()), _GAP]
-        elif i in behind:
-            items += [NativeItem(frame, True), *behind[i]]
-        else:
-            items.append(_new(NativeItem, (frame, False)))
-    items += [KernelItem(address) for address in stack.kernel]
-    return tuple(items)
-
-
-def _behind(stack: RawStack, placing: _Placing) -> dict[int, list[Item]]:
-    """What follows each native frame that holds segments, and what precedes them all.
+def _behind(
+    stack: RawStack, placing: _Placing, resynced: Sequence[int]
+) -> dict[int, list[PythonFrame | MarkItem]]:
+    """What follows each native frame that is an evaluator, and what precedes them all.
 
     A segment without a place follows its outer neighbour.
     """
     segments = stack.segments
     # A chain that was cut inside a segment lost that segment's own outer frames first.
     cut_inside = bool(segments) and segments[0].marker is None
-    anchor = placing.slots.get(0, _OUTER_END) if cut_inside else _OUTER_END
-    behind: dict[int, list[Item]] = {anchor: [*_chain_mark(stack)]}
+    anchor = placing.slots.get(0, OUTER_END) if cut_inside else OUTER_END
+    behind: dict[int, list[PythonFrame | MarkItem]] = {anchor: [*_chain_mark(stack)]}
     unplaced = set()
     for j, segment in enumerate(segments):
         anchor = placing.slots.get(j, anchor)
-        frames = [_new(PythonItem, (f,)) for f in segment.frames if not f.incomplete]
+        frames = [frame for frame in segment.frames if not frame.incomplete]
         behind.setdefault(anchor, []).extend(frames)
         if frames and j not in placing.slots and j not in placing.beyond:
             unplaced.add(anchor)
     for anchor in unplaced:
         behind[anchor].append(_UNPLACED)
+    outer = behind.setdefault(OUTER_END, [])
+    outer += [mark for mark in _native_mark(stack) if outer != [mark]]
+    for i in resynced:
+        behind.setdefault(i, []).append(_GAP)
     return behind
 
 
@@ -368,19 +370,18 @@ def _fit(
     stack: RawStack,
     extents: _Extents,
     placing: _Placing,
-    items: Sequence[Item],
+    resynced: Sequence[int],
     is_evaluator: IsEvaluator,
 ) -> Fit:
     if not stack.native:
-        has_python = any(isinstance(item, PythonItem) for item in items)
+        has_python = any(not f.incomplete for segment in stack.segments for f in segment.frames)
         return Fit.PYTHON_ONLY if has_python else Fit.PARTIAL
-    resynced = {i for i, frame in enumerate(stack.native) if frame.step is _RESYNC}
     all_right = (
         stack.native_end in _NATIVE_WHOLE
         and not _chain_mark(stack)
         and all(extents.sound)
         and len(placing.slots) == len(stack.segments)
-        and resynced.issubset(placing.slots.values())
+        and set(resynced).issubset(placing.slots.values())
         and _tells_all(stack, placing, is_evaluator)
     )
     if not all_right:

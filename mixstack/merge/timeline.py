@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import chain, compress
+from operator import ne, sub
 
 OFF_CPU = 0  # the id of the empty stack
 
@@ -13,7 +15,6 @@ class Timeline:
 
     A sample lasts until the next one, if that comes within 1.5 periods; else the thread left the
     CPU: the sample lasts one period, and the rest of the gap is spent in the empty stack.
-    thread_name: the caller's to keep.
     """
 
     def __init__(self, start_ns: int, period_ns: int) -> None:
@@ -22,29 +23,48 @@ class Timeline:
         self._id = OFF_CPU  # what the thread has been in since `_since_ns`, seen last at `_last_ns`
         self._since_ns = start_ns
         self._last_ns = start_ns
-        self.thread_name = ""
         self.stack_ids = array("I")
         self.durations_ns = array("Q")
 
     def __len__(self) -> int:
         return len(self.stack_ids)
 
-    def add(self, samples: Iterable[tuple[int, int]]) -> None:
-        """The thread was seen at a time in a stack; one before the last counts as at that one."""
-        last_ns, since_ns, current = self._last_ns, self._since_ns, self._id
-        for time_ns, stack_id in samples:
-            if time_ns - last_ns > self._patience_ns:
-                if current != OFF_CPU:
-                    off_ns = last_ns + self._period_ns
-                    self._close(current, off_ns - since_ns)
-                    current, since_ns = OFF_CPU, off_ns
-            elif time_ns < last_ns:
-                time_ns = last_ns
-            if stack_id != current:
-                self._close(current, time_ns - since_ns)
-                current, since_ns = stack_id, time_ns
-            last_ns = time_ns
-        self._last_ns, self._since_ns, self._id = last_ns, since_ns, current
+    def add(self, times_ns: Sequence[int], stack_ids: Sequence[int]) -> None:
+        """The thread was seen at times in stacks; a time before the last counts as that one."""
+        if not times_ns:
+            return
+        gaps_ns = [*map(sub, times_ns, chain((self._last_ns,), times_ns))]
+        if min(gaps_ns) > 0 and max(gaps_ns) <= self._patience_ns:
+            self._add_unbroken(times_ns, stack_ids)
+        else:
+            for time_ns, stack_id in zip(times_ns, stack_ids, strict=True):
+                self._add_one(time_ns, stack_id)
+
+    def _add_unbroken(self, times_ns: Sequence[int], stack_ids: Sequence[int]) -> None:
+        """All at once, for this is what a busy thread's samples are: each after the one before."""
+        changed = [*map(ne, stack_ids, chain((self._id,), stack_ids))]
+        ends_ns = [*compress(times_ns, changed)]
+        turns = [self._id, *compress(stack_ids, changed)]
+        self._last_ns = times_ns[-1]
+        if not ends_ns:
+            return
+        self._close(turns[0], ends_ns[0] - self._since_ns)
+        self.stack_ids.extend(turns[1:-1])
+        self.durations_ns.extend(map(sub, ends_ns[1:], ends_ns))
+        self._id, self._since_ns = turns[-1], ends_ns[-1]
+
+    def _add_one(self, time_ns: int, stack_id: int) -> None:
+        if time_ns - self._last_ns > self._patience_ns:
+            if self._id != OFF_CPU:
+                off_ns = self._last_ns + self._period_ns
+                self._close(self._id, off_ns - self._since_ns)
+                self._id, self._since_ns = OFF_CPU, off_ns
+        elif time_ns < self._last_ns:
+            time_ns = self._last_ns
+        if stack_id != self._id:
+            self._close(self._id, time_ns - self._since_ns)
+            self._id, self._since_ns = stack_id, time_ns
+        self._last_ns = time_ns
 
     def finish(self, end_ns: int) -> None:
         """Fill the line up to `end_ns`, which is not before the last sample."""

@@ -45,6 +45,7 @@ from mixstack.model.shown import (
     Profile,
     PythonItem,
     Quality,
+    Stop,
     ThreadProfile,
 )
 
@@ -82,6 +83,7 @@ __all__ = [
     "SourceCall",
     "SourceCalls",
     "Step",
+    "Stop",
     "Symbol",
     "ThreadProfile",
 ]

@@ -100,6 +100,7 @@ class RawStack(NamedTuple):
     torn: the newest evaluator's record was half written and was skipped.
     end_pc: where the native walk died last, of any cause, even if it was re-synced; else None.
     counted: each segment is one frame without a marker; they can only be counted (3.8, 3.9).
+    end_why: for what cause, where the recording says so.
     marker_span: `CFA - marker` of the interpreter's evaluators, if the probe knew it by then.
     """
 
@@ -113,6 +114,7 @@ class RawStack(NamedTuple):
     end_pc: int | None
     counted: bool = False
     marker_span: int | None = None
+    end_why: NativeEnd | None = None
 
 
 class Sample(NamedTuple):

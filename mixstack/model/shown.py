@@ -112,6 +112,18 @@ class ThreadProfile:
     durations_ns: array[int]
 
 
+class Stop(NamedTuple):
+    """Where native walks died, and why.
+
+    place: the path of the file, or what the memory is. reason: None in recordings that do not say.
+    went_on: the walk started again further out, by a marker or a frame pointer.
+    """
+
+    place: str
+    reason: NativeEnd | None
+    went_on: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """How far the numbers can be trusted; shown with every output."""
@@ -123,7 +135,7 @@ class Quality:
     unresolved_frames: int = 0  # native frames without a symbol
     unresolved_distinct: int = 0  # how many different ones these are
     unnamed_codes: int = 0  # Python frames whose code object could not be read
-    stops: dict[tuple[str, NativeEnd | None], int] = field(default_factory=dict)  # merge.quality
+    stops: dict[Stop, int] = field(default_factory=dict)  # in how many samples
     losses: Losses = field(default_factory=Losses)
     complete: bool = True  # False: the capture was cut off
 

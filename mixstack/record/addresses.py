@@ -6,13 +6,14 @@ import ctypes
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 from mixstack.bpf.wire import ADDRESS_MASK, TAG_SHIFT, SampleHead
 from mixstack.capture.writer import CaptureWriter
-from mixstack.model import KernelSymbol, Step, Symbol
+from mixstack.model import KernelSymbol, NativeEnd, Step, Symbol
 from mixstack.record.follow import Follower
 from mixstack.record.modules import LoadedModule
+from mixstack.record.proven import Stop
 from mixstack.record.roots import Roots
 from mixstack.record.sources import SourceBook
 from mixstack.symbolize.kernel import kernel_symbols
@@ -22,7 +23,7 @@ _HEAD_WORDS = ctypes.sizeof(SampleHead) // 8
 _END_PC_WORD = SampleHead.end_pc.offset // 8
 _RETURN_ADDRESSES = (Step.CALLER << TAG_SHIFT, Step.FRAME_POINTER << TAG_SHIFT)
 _TAG = ~ADDRESS_MASK
-
+_WITHOUT_RULES = (NativeEnd.NO_TABLE, NativeEnd.NO_RULE)
 
 KERNEL_UNNAMED: Final = (
     "the kernel's functions have no names: /proc/kallsyms hides its addresses from this user; "
@@ -30,7 +31,14 @@ KERNEL_UNNAMED: Final = (
 )
 
 
-_AskedStop = tuple[LoadedModule, "Future[Iterable[Symbol]]"]
+_AskedStop = tuple[LoadedModule, int, "Future[Iterable[Symbol]]"]
+
+
+class Stops(NamedTuple):
+    """Where walks died for want of rules: in files, and at addresses that belong to none."""
+
+    in_files: tuple[Stop, ...]
+    homeless: tuple[int, ...]
 
 
 class AddressBook:
@@ -66,8 +74,8 @@ class AddressBook:
             first = start + kernel + 2 * chain
             self._new_native[pid].update(words[first : first + 2 * native : 2])
             end_pc = words[start - _HEAD_WORDS + _END_PC_WORD]
-            if end_pc:
-                self._new_stops[pid].add(end_pc)
+            if end_pc >> TAG_SHIFT in _WITHOUT_RULES:
+                self._new_stops[pid].add(end_pc & ADDRESS_MASK)
 
     def write_process(self, follower: Follower, *, last: bool = False) -> None:
         """Look up what is new of a process since the last call; `last`: it is not called again."""
@@ -114,23 +122,32 @@ class AddressBook:
         self._reader.shutdown(wait=True, cancel_futures=True)
         self._roots.close()
 
-    def functions_of_stops(self, follower: Follower) -> list[tuple[LoadedModule, Symbol]]:
-        """The functions in which a walk died, as far as symbols bound them, once they are found."""
+    def stopped(self) -> list[int]:
+        """The processes of which `stops` may have something to say."""
+        waiting = (pid for pid, asked in self._asked_stops.items() if asked)
+        return sorted({*self._new_stops, *waiting})
+
+    def stops(self, follower: Follower) -> Stops:
+        """Where walks died for want of rules since the last call, once symbols are looked up."""
         pid = follower.process.pid
-        new = self._new_stops.pop(pid, set()) - self._stops[pid]
-        self._stops[pid] |= new
-        asked = self._asked_stops[pid]
-        for address in sorted(new):
+        asked, known = self._asked_stops[pid], self._stops[pid]
+        homeless = []
+        for address in sorted(self._new_stops.pop(pid, set()) - known):
             at = follower.module_at(address)
-            if at is not None and at[0].path is not None:
+            if at is None:
+                homeless.append(address)  # and again, if it is met again: other code may lie there
+                continue
+            known.add(address)
+            if at[0].path is not None:
                 loaded, vaddr = at
                 found = self._reader.submit(self._find_symbols, loaded, {vaddr}, ("/",))
-                asked.append((loaded, found))
-        functions = []
-        while asked and asked[0][1].done():
-            loaded, found = asked.popleft()
-            functions += [(loaded, symbol) for symbol in found.result() if symbol.name is not None]
-        return functions
+                asked.append((loaded, vaddr, found))
+        in_files = []
+        while asked and asked[0][2].done():
+            loaded, vaddr, found = asked.popleft()
+            named = [(s.start, s.end) for s in found.result() if s.name is not None]
+            in_files.append(Stop(loaded, vaddr, named[0] if named else None))
+        return Stops(tuple(in_files), tuple(homeless))
 
     def _write_native(self, tagged: set[int], follower: Follower) -> set[int]:
         """Write the symbols of these addresses; returns those that lie in no known module."""

@@ -9,7 +9,7 @@ from mixstack.bpf import wire
 from mixstack.model import Mapping
 from mixstack.record.jit_tables import JitRoom, JitTables
 from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
-from mixstack.record.proven import ProvenFunctions
+from mixstack.record.proven import ProvenFunctions, Stop
 from mixstack.record.tables import Placed, TableSpace
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
@@ -71,9 +71,9 @@ class Describer:
                 )
         return described
 
-    def add_function(self, loaded: LoadedModule, start: int, end: int) -> bool:
-        """Take in the rules of a function that has none in its file, if its code proves them."""
-        return self._proven.add(loaded, start, end)
+    def add_stop(self, stop: Stop) -> bool:
+        """Take in rules for code that has none in its file, if they are proven."""
+        return self._proven.add(stop)
 
     def _describe_piece(
         self, line: MapLine, piece: Piece, stub: bytes | None, jit: JitTables | None

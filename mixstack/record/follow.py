@@ -16,7 +16,9 @@ from mixstack.record.jit_follow import JitFollower
 from mixstack.record.layout import wire_layout
 from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange
 from mixstack.record.modules import LoadedModule
+from mixstack.record.proven import Stop
 from mixstack.record.shared import Shared
+from mixstack.record.taught import learned_from_prologue
 from mixstack.target.interpreter import (
     FoundInterpreter,
     NotSupported,
@@ -27,14 +29,11 @@ from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
 from mixstack.target.thread_states import has_several_interpreters
-from mixstack.unwind.marker_span import PROLOGUE_SIZE, find_marker_span
-from mixstack.unwind.rows import find_row
 
 MAPPINGS_MAX: Final = 4096  # per process
 INTERPRETERS_MAX: Final = 1024  # the size of the probe's table of what was learned
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
-_SHIM_KINDS: Final = (wire.ChainKind.CFRAME_SHIM, wire.ChainKind.SHIM)
 _GAP_WORTH_SAYING_S: Final = 0.1
 _NO_RANGE: Final = MappingRange(0, 0)
 _U64: Final = (1 << 64) - 1
@@ -192,19 +191,33 @@ class Follower:
 
     def module_at(self, address: int) -> tuple[LoadedModule, int] | None:
         """The module that is mapped at an address, and the address as the file counts it."""
-        at = bisect_right(self._starts, address) - 1
-        if at < 0 or address >= self._mappings[at].end:
-            return None
-        mapping = self._mappings[at]
-        if mapping.module_id is None:
+        mapping = self._mapping_at(address)
+        if mapping is None or mapping.module_id is None:
             return None
         return self._describer.modules[mapping.module_id], address - mapping.load_bias
 
-    def add_functions(self, functions: Iterable[tuple[LoadedModule, int, int]]) -> None:
-        """Tell the probe the rules of functions that have none in their files, where proven."""
-        added = [self._describer.add_function(*each) for each in functions]
+    def _mapping_at(self, address: int) -> Mapping | None:
+        at = bisect_right(self._starts, address) - 1
+        return self._mappings[at] if at >= 0 and address < self._mappings[at].end else None
+
+    def add_stops(self, in_files: Iterable[Stop], homeless: Iterable[int]) -> None:
+        """Tell the probe how to go on from where walks died for want of rules, where proven.
+
+        homeless: addresses in memory that belongs to no file.
+        """
+        added = [self._describer.add_stop(stop) for stop in in_files]
+        added += [self._add_place(address) for address in homeless]
         if any(added):
             self._publish(self._lines)
+
+    def _add_place(self, address: int) -> bool:
+        mapping = self._mapping_at(address)
+        if mapping is None or mapping.module_id is not None:
+            return False
+        line = next((x for x in self._lines if x.start <= address < x.end), None)
+        if line is None or not self._registry.knows(line):  # a file that may have rules of its own
+            return False
+        return self.jit.tables.add_place(address, (line.start, line.end), self.process.read)
 
     def finish(self) -> None:
         """Say what was never settled: unread files, a process without an interpreter."""
@@ -296,7 +309,9 @@ class Follower:
             if len(slots) >= INTERPRETERS_MAX:
                 return False
             slots[loaded.module.id] = len(slots)
-            self._teach(slots[loaded.module.id], found, loaded)
+            learned = learned_from_prologue(self.process, found, loaded.table)
+            if learned is not None:
+                self._probe.teach(slots[loaded.module.id], learned)
         self._entry.slot = slots[loaded.module.id]
         return True
 
@@ -305,21 +320,6 @@ class Follower:
         if loaded is not None:
             interpreter = Interpreter(found.version, loaded.module.id, found.evaluator)
             self._record(found.note, interpreter)
-
-    def _teach(self, slot: int, found: FoundInterpreter, loaded: LoadedModule) -> None:
-        """Tell the probe where the evaluator keeps its marker: a clean stack may never come."""
-        layout, table = found.layout, loaded.table
-        if layout.chain_kind not in _SHIM_KINDS or found.evaluator is None or table is None:
-            return
-        start, end = found.evaluator
-        size = min(PROLOGUE_SIZE, end - start)
-        code = self.process.read(found.load_bias + start, size) or b""
-        span = find_marker_span(code, layout.frame_previous, lambda at: find_row(table, start + at))
-        if span is not None:
-            self._probe.teach(
-                slot,
-                wire.Learned(cfa_from_marker=span.cfa_from_marker, rbp_from_cfa=span.rbp_from_cfa),
-            )
 
     def _record(self, note: str | None, interpreter: Interpreter | None = None) -> None:
         process = Process(

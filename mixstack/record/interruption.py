@@ -18,7 +18,9 @@ class Interruption:
     @property
     def pending(self) -> bool:
         """Whether a signal has asked for it."""
-        return bool(select.select([self.fd], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def forget(self) -> None:
         """From now on only further signals count."""

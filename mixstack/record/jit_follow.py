@@ -51,11 +51,12 @@ class JitFollower:
         book.look(at_once=at_once)
         if book.wants_descriptors:
             self._look_for_descriptors(book, mappings)
-        if self._frames == book.frames:
-            return False
-        self._frames = book.frames
-        self.tables.update(self._frames)
-        return True
+        changed = self.tables.forget_changed(self._process.read)
+        if self._frames != book.frames:
+            self._frames = book.frames
+            self.tables.update(self._frames)
+            changed = True
+        return changed
 
     def look_for_dumps(self, lines: Iterable[MapLine]) -> None:
         """Follow the jitdump files among the executable mappings: so their writers show them."""

@@ -6,6 +6,7 @@ import ctypes
 from collections import deque
 from typing import Final, NamedTuple
 
+from mixstack.bpf.memory import Memory
 from mixstack.bpf.wire import MappingEntry
 
 ENTRY_SIZE: Final = ctypes.sizeof(MappingEntry)
@@ -24,7 +25,7 @@ class MappingRange(NamedTuple):
 class MappingSpace:
     """Places lists of mappings in the probe's memory (`struct ms_mapping`, writable)."""
 
-    def __init__(self, memory: memoryview) -> None:
+    def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._free = [MappingRange(0, len(memory) // ENTRY_SIZE)]  # by place, no two adjacent
         self._users: dict[int, int] = {}  # by first entry

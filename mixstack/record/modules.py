@@ -25,8 +25,8 @@ class LoadedModule:
     """A module, how its segments are loaded, its table, and where to read its symbols.
 
     table is None if the file has no usable unwind information. path leads through a descriptor
-    that stays open, so it outlives the process and the file's name; image is set instead for the
-    vDSO.
+    that stays open until the registry is closed, so it outlives the process and the file's name;
+    image is set instead for the vDSO.
     """
 
     module: Module
@@ -50,9 +50,16 @@ class ModuleRegistry:
         self._unannounced: list[Module] = []
         self._known: dict[tuple[int, int, str], LoadedModule | None] = {}
         self._placed: dict[int, Placed | None] = {}
+        self._descriptors: list[int] = []
         self._count = 0
         self._numbering = Lock()
         self.without_table = 0  # modules whose stacks cannot be unwound
+
+    def close(self) -> None:
+        """Let go of all files; nothing that was found can be read after that."""
+        for fd in self._descriptors:
+            os.close(fd)
+        self._descriptors.clear()
 
     def find(self, process: TargetProcess, line: MapLine) -> LoadedModule | None:
         """The module behind a mapping; None without a file, or if it is no ELF."""
@@ -115,10 +122,12 @@ class ModuleRegistry:
         lasting = f"/proc/self/fd/{fd}"
         try:
             with open_elf(lasting) as elf:
-                return self._loaded(elf, name, elf.build_id, lasting)
+                loaded = self._loaded(elf, name, elf.build_id, lasting)
         except (OSError, BadElf):
             os.close(fd)
             return None
+        self._descriptors.append(fd)
+        return loaded
 
     def _loaded(self, elf: Elf, name: str, build_id: str | None, path: str) -> LoadedModule:
         try:

@@ -121,6 +121,7 @@ class _Session:
             stack.callback(os.close, self._pidfd)
         _allow_many_files()
         self._registry = ModuleRegistry(cache_folder(options.user))
+        stack.callback(self._registry.close)
         sizes = sizes_for(options, process, self._registry)
         self._event = Event(options.event) if options.event is not None else best_event()
         self._probe = Probe(sizes, options.loader)
@@ -233,6 +234,7 @@ class _Session:
                 wait = min(wait, max(0.0, end - now))
             ready = {fd for fd, _ in poll.poll(wait)}
             self._processes.attend(self._drain())
+            self._mend_walks()
             now = time.monotonic()
             if now - flushed >= _FLUSH_S or ready & {self._pidfd, self._interrupted.fd}:
                 self._flush()
@@ -269,6 +271,13 @@ class _Session:
             else:
                 self._unreadable += 1
         return drained
+
+    def _mend_walks(self) -> None:
+        """Find rules for code in which walks died: each moment without them costs samples."""
+        for pid in self._addresses.stopped():
+            follower = self._processes.get(pid)
+            if follower is not None:
+                follower.add_stops(*self._addresses.stops(follower))
 
     def _decode(self, record: bytes) -> Code | None:
         head = CodeRecord.from_buffer_copy(record)
@@ -308,10 +317,6 @@ class _Session:
             self._cpu_s, self._cpu_samples = cpu_s, self._target_samples
         for follower in self._processes:
             self._addresses.write_process(follower, last=at_end)
-            follower.add_functions(
-                (loaded, symbol.start, symbol.end)
-                for loaded, symbol in self._addresses.functions_of_stops(follower)
-            )
         self._processes.drop_ended()
         self._addresses.write_kernel()
         self._addresses.write_found(wait=at_end)

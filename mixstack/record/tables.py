@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import NamedTuple
 
+from mixstack.bpf.memory import Memory
 from mixstack.unwind.rows import UnwindTable
 
 
@@ -26,7 +27,7 @@ def within(limit: int, pages: int, rows: int) -> tuple[int, int]:
 class TableSpace:
     """Places tables one behind the other in the probe's rows and pages (bytes, writable)."""
 
-    def __init__(self, rows: memoryview, pages: memoryview) -> None:
+    def __init__(self, rows: Memory, pages: Memory) -> None:
         self._rows = rows
         self._pages = pages
         self._row_end = 0  # elements in use

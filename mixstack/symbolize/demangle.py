@@ -1,4 +1,4 @@
-"""C++ (Itanium), Rust (legacy and v0) and Cython names as their authors wrote them.
+"""C++ (Itanium), Rust (legacy and v0), Swift and Cython names as their authors wrote them.
 
 The demangler is the PyPI package `pydemumble`: LLVM's, in a 0.2 MB wheel without dependencies that
 imports in 2-5 ms and takes 6 us a name. Compared with GNU c++filt over 20,000 C++ names of
@@ -8,8 +8,8 @@ Weighed against it: `__cxa_demangle` of the machine's libstdc++ through ctypes, 
 wraps it (no Rust, and names would depend on where a capture is merged); `symbolic` (both, but a
 19 MB wheel and 60 ms); `cpp_demangle`, `rust-demangler`, `itanium-demangler` (one language each,
 and they fail on more names).
-Without the package, names stay mangled. So do Swift's (`$s...`) in any case: no package at hand
-knows them.
+Without the package, names stay mangled. Swift's own demangler is in it as well: of `$s`, as its
+names have begun since Swift 5, and of `$S` (4.2).
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from mixstack.symbolize.cython import cython_name
 _LONGEST = 1 << 14
 
 _MANGLED = re.compile(r"_Z|_R[A-Z0-9]")
-_SUFFIX = re.compile(r" \((\.[^()]*)\)$")
+# Swift's begin with a module: by its length and name, or as an abbreviation of a known one. Its
+# demangler takes more stack: this many characters fit 1 MB, of 200 patterns that nest.
+_MANGLED_SWIFT = re.compile(r"_?\$[sS][0-9Ss]")
+_LONGEST_SWIFT = 1 << 11
+_SUFFIX = re.compile(r" (?:\((?=\.)|with unmangled suffix \")(\.[^()\"]*)[)\"]$")
 _CLONE = re.compile(r"\.[A-Za-z_][A-Za-z0-9_]*(?:\.[0-9]+)*|\.[0-9]+")
 
 
@@ -47,7 +51,8 @@ def demangle(name: str) -> str:
     """
     if len(name) > _LONGEST:
         return name
-    if not _MANGLED.match(name):
+    swift = len(name) <= _LONGEST_SWIFT and _MANGLED_SWIFT.match(name)
+    if not swift and not _MANGLED.match(name):
         return cython_name(name) or name
     mangled, at, version = name.partition("@")
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 _DELETED: Final = " (deleted)"
+_EXECUTABLE: Final = re.compile(rb"^\S+ ..x.*$", re.MULTILINE)
 
 
 class MapLine(NamedTuple):
@@ -41,6 +43,11 @@ def parse_maps(text: bytes) -> tuple[MapLine, ...]:
     """All lines of a maps file; a line that is not of its form (cut off, say) is left out."""
     lines = (_parse_line(line) for line in text.split(b"\n"))
     return tuple(line for line in lines if line is not None)
+
+
+def parse_executable_maps(text: bytes) -> tuple[MapLine, ...]:
+    """The executable ones of `parse_maps`: one line in five, and read again every second."""
+    return parse_maps(b"\n".join(_EXECUTABLE.findall(text)))
 
 
 def load_bias(

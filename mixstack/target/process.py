@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from mixstack.errors import NoSuchProcess, NotPermitted, UsageProblem
-from mixstack.target.maps import MapLine, parse_maps
+from mixstack.target.maps import MapLine, parse_executable_maps, parse_maps
 
 __all__ = ["MapLine", "TargetProcess", "check_proc_is_ours", "running_processes"]
 
@@ -150,7 +150,7 @@ class TargetProcess:
 
     def executable_maps(self) -> tuple[MapLine, ...]:
         """Its executable mappings by address; empty if the process is gone."""
-        return tuple(line for line in self.maps() if line.executable)
+        return parse_executable_maps(_contents(f"/proc/{self.pid}/maps") or b"")
 
     def open_path(self, line: MapLine) -> str:
         """A path by which this process (not the target) can open the file of a mapping.

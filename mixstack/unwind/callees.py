@@ -7,6 +7,7 @@ function's frame; which function that is, a direct call says, and where it is th
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Mapping
 from typing import Final
@@ -16,12 +17,15 @@ from mixstack.elf import Elf
 
 from .entries import Fde
 from .instructions import Interpreter
-from .rows import KIND_SHIFT, PC_MASK, pack_row, unpack_row
+from .rows import PC_MASK, pack_row, unpack_row
 
 _KEPT: Final = (3, 12, 13, 14, 15)  # rbx, r12 to r15: a function must restore them (psABI, 3.2.1)
 _CALL: Final = 0xE8  # Intel SDM, volume 2: CALL rel32
 _CALL_SIZE: Final = 5
 _REGION_MAX: Final = 4096  # bytes under one rule; more is no function that only calls another
+
+# The highest byte of a row of kind REGISTER.
+_OF_REGISTER: Final = re.compile(rb"[\x%x0-\x%xf]" % (RowKind.REGISTER, RowKind.REGISTER))
 
 
 def with_slots(rows: array[int], base: int, elf: Elf, fdes: Mapping[int, Fde]) -> array[int]:
@@ -29,14 +33,14 @@ def with_slots(rows: array[int], base: int, elf: Elf, fdes: Mapping[int, Fde]) -
 
     base: the file's own address of row pc 0. fdes: by start, in the file's own addresses.
     """
-    if not any(word >> KIND_SHIFT == RowKind.REGISTER for word in rows):
-        return rows
-    found = array("Q")
-    for index, word in enumerate(rows):
-        found.append(word)
-        row = unpack_row(word) if word >> KIND_SHIFT == RowKind.REGISTER else None
-        if row is None or row.register not in _KEPT or index + 1 == len(rows):
+    found, copied = array("Q"), 0
+    for match in _OF_REGISTER.finditer(rows.tobytes()[7::8]):
+        index = match.start()
+        row = unpack_row(rows[index])
+        if row.register not in _KEPT or index + 1 == len(rows):
             continue
+        found += rows[copied : index + 1]
+        copied = index + 1
         size = min((rows[index + 1] & PC_MASK) - row.pc, _REGION_MAX)
         code = elf.read(base + row.pc, size)
         for at, target in _calls(code, base + row.pc):
@@ -51,7 +55,7 @@ def with_slots(rows: array[int], base: int, elf: Elf, fdes: Mapping[int, Fde]) -
                 found.append(call)
                 if at + _CALL_SIZE < size:
                     found.append(pack_row(row._replace(pc=row.pc + at + _CALL_SIZE)))
-    return found
+    return found + rows[copied:] if copied else rows
 
 
 def _calls(code: bytes, address: int) -> list[tuple[int, int]]:

@@ -26,7 +26,9 @@ class Instruction(NamedTuple):
     push: bytes by which rsp goes down, None if that is not known. saves_rbp: `push %rbp`; restores
     it: `pop %rbp`. stores_rbp, loads_rbp: to and from rsp + that. writes: registers, as bits by
     their number, into which it writes, or may write; of those that it names, rsp apart. keeps_rsp:
-    the register into which it copies rsp; rsp_from: the one from which; aligns: it rounds rsp down.
+    the register into which it copies rsp; rsp_from: the one from which; rsp_from_rbp: rsp becomes
+    rbp + that; leaves: `leave`, which makes rsp what rbp is, and pops rbp; aligns: it rounds rsp
+    down.
     """
 
     size: int
@@ -40,20 +42,25 @@ class Instruction(NamedTuple):
     writes: int = 0
     keeps_rsp: int | None = None
     rsp_from: int | None = None
+    rsp_from_rbp: int | None = None
+    leaves: bool = False
     aligns: bool = False
 
 
 class _ModRm(NamedTuple):
-    """reg, rm: register numbers with the REX bits. disp: from rsp, if that is the only base."""
+    """reg, rm: register numbers with the REX bits. disp: from rsp, if that is the only base;
+    from_rbp: from rbp, if it is that."""
 
     mod: int
     reg: int
     rm: int
     size: int
     disp: int | None
+    from_rbp: int | None = None
 
 
 _RSP, _RBP = 4, 5
+_PREFIXES_MAX: Final = 9  # compilers pad with long nops; no instruction has more than 15 bytes
 _LEGACY: Final = frozenset(b"\x66\xf2\xf3\x2e\x36\x3e\x26\x64\x65\x67\xf0")
 # One-byte opcodes: those with a ModRM byte, and the bytes of what follows.
 _MODRM: Final = frozenset(
@@ -103,7 +110,7 @@ def _decode(code: bytes, start: int) -> Instruction | None:
     while code[at] in _LEGACY:
         wide16 |= code[at] == 0x66
         at += 1
-        if at - start > 4:
+        if at - start > _PREFIXES_MAX:
             return None
     op = code[at]
     if op in (0xC5, 0xC4, 0x62):
@@ -140,6 +147,8 @@ def _without_modrm(
     if op in (0xE8, 0xE9):
         target = size + 4 + int.from_bytes(code[at : at + 4], "little", signed=True)
         return Instruction(size + 4, Flow.JUMP if op == 0xE9 else Flow.ON, target)
+    if op == 0xC9:
+        return Instruction(size, push=None, leaves=True, writes=1 << _RBP) if not wide16 else None
     if op in (0xC3, 0xF4, 0xCC):
         return Instruction(size, Flow.RETURN if op == 0xC3 else Flow.STOP)
     if op < 0x40 and op & 7 in (4, 5):  # to al, eax
@@ -183,7 +192,11 @@ def _with_modrm(
     if op == 0x8B and m.mod == 3 and rex & 8 and m.reg == _RSP:
         return Instruction(size, push=None, rsp_from=m.rm)
     if op == 0x8D and m.reg == _RSP:
-        return Instruction(size, push=-m.disp) if m.disp is not None and rex & 8 else None
+        if m.disp is not None and rex & 8:
+            return Instruction(size, push=-m.disp)
+        if m.from_rbp is not None and rex & 8:
+            return Instruction(size, push=None, rsp_from_rbp=m.from_rbp)
+        return None
     if op == 0x89 and m.reg == _RBP and m.disp is not None and rex & 8:
         return Instruction(size, stores_rbp=m.disp)
     if op == 0x8B and m.reg == _RBP and m.disp is not None and rex & 8:
@@ -267,7 +280,15 @@ def _modrm(code: bytes, at: int, rex: int) -> _ModRm:
     width = (0, 1, 4)[mod]
     code[at + size + width - 1]  # it does not break off
     disp = int.from_bytes(code[at + size : at + size + width], "little", signed=True)
-    return _ModRm(mod, reg, rm | (rex & 1) << 3, size + width, disp if by_rsp else None)
+    by_rbp = rm == _RBP and not rex & 1
+    return _ModRm(
+        mod,
+        reg,
+        rm | (rex & 1) << 3,
+        size + width,
+        disp if by_rsp else None,
+        disp if by_rbp else None,
+    )
 
 
 def _general(size: int, m: _ModRm, general: bool) -> Instruction:

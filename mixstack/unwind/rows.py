@@ -5,10 +5,11 @@ The bit layout is that of `enum ms_row_kind` and `struct ms_page` in bpf/mixstac
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
 from collections import Counter
-from itertools import repeat
+from itertools import accumulate, repeat
 from operator import rshift
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ _OFFSET_BITS, _SLOT_BITS = 5, 7  # of a CFA in any register; the rest is the reg
 RBP_AT_RBP = wire.RBP_AT_RBP * 8
 """`Row.rbp`: the caller's rbp is saved where rbp points."""
 
+_FIRST_BYTE = re.compile(rb"\0")
 _UNSCALED = frozenset({RowKind.PLT})  # kinds whose offset is stored as it is, not divided by 8
 _DEREF = frozenset({RowKind.RSP_DEREF, RowKind.RBP_DEREF})
 
@@ -137,19 +139,46 @@ def unpack_row(word: int) -> Row:
 def index_pages(rows: array[int], size: int) -> bytes:
     """The page index over `rows` (sorted, the first at pc 0) for `size` bytes of code."""
     halves = array("I")
-    halves.frombytes(rows.tobytes())
+    packed = rows.tobytes()
+    halves.frombytes(packed)
     pcs = halves[0::2]
     begin = Counter(map(rshift, pcs, repeat(PAGE_SHIFT)))  # rows by page
-    at_first_byte = {pc >> PAGE_SHIFT for pc in pcs if not pc & (PAGE_SIZE - 1)}
-    pages = array("I")
-    before = 0
-    for page in range((size + PAGE_SIZE - 1) >> PAGE_SHIFT):
-        count = begin.get(page, 0)
-        first = page in at_first_byte
-        pages.append(before - 1 + first)
-        pages.append(count - first)
-        before += count
+    total = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
+    counts = array("I", map(begin.get, range(total), repeat(0)))
+    last = array("q", accumulate(counts, initial=-1))
+    # The low byte of a row's pc is its place in the page; where it is 0, a row covers the first.
+    for match in _FIRST_BYTE.finditer(packed[0::8]):
+        page = pcs[match.start()] >> PAGE_SHIFT
+        if page < total:
+            last[page] += 1
+            counts[page] -= 1
+    pages = array("I", bytes(8 * total))
+    pages[0::2] = array("I", last[:total])
+    pages[1::2] = array("I", counts)
     return pages.tobytes()
+
+
+def find_gap(table: UnwindTable, vaddr: int) -> tuple[int, int] | None:
+    """The file's addresses without a rule around one of them; None if it has one.
+
+    Beyond either end of the table there is none: from there on to where code can be at all.
+    """
+    pc = vaddr - table.base
+    count = len(table.rows) // 8
+    if pc < 0 or not count:
+        return 0, table.base if pc < 0 else PC_MASK
+    low, high = 0, count  # the first row behind the address
+    while low < high:
+        middle = (low + high) // 2
+        (row_pc,) = struct.unpack_from("<I", table.rows, middle * 8)
+        low, high = (middle + 1, high) if row_pc <= pc else (low, middle)
+    if not low:
+        return None
+    row = unpack_row(*struct.unpack_from("<Q", table.rows, (low - 1) * 8))
+    if row.kind is not RowKind.NONE:
+        return None
+    (end,) = struct.unpack_from("<I", table.rows, low * 8) if low < count else (PC_MASK,)
+    return table.base + row.pc, table.base + end
 
 
 def find_row(table: UnwindTable, vaddr: int) -> Row | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cProfile
-import io
+import os
 import platform
 import subprocess
 import sys
@@ -21,30 +21,43 @@ from ..bench.synthetic import write_capture
 
 SAMPLES: Final = 2000
 DISTINCT: Final = 200
+FURTHER: Final = 20_000  # samples of the same stacks: more than are worked on at once
 
 
 def offline(folder: Path) -> dict[str, float]:
     """Of a merge of a capture that is always the same: its calls, its memory, its file."""
-    path = folder / "guard.data"
-    path.unlink(missing_ok=True)
-    write_capture(path, SAMPLES, DISTINCT)
+    path = _capture(folder, SAMPLES)
     merge(path)  # what is imported and kept once is no part of it
     profiler = cProfile.Profile()
     profiler.runcall(merge, path)
     calls = sum(entry.callcount for entry in profiler.getstats())
+    many, more = (_peak(_capture(folder, number * FURTHER)) for number in (1, 2))
+    return {
+        "capture: bytes per sample": path.stat().st_size / SAMPLES,
+        "merge: calls per distinct stack": calls / DISTINCT,
+        "merge: peak bytes per distinct stack": _peak(path) / DISTINCT,
+        "merge: peak bytes per further sample": (more - many) / FURTHER,
+    }
+
+
+def _capture(folder: Path, samples: int) -> Path:
+    path = folder / f"guard-{samples}.data"
+    path.unlink(missing_ok=True)
+    write_capture(path, samples, DISTINCT)
+    return path
+
+
+def _peak(path: Path) -> int:
     tracemalloc.start()
     merge(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return {
-        "capture: bytes per sample": path.stat().st_size / SAMPLES,
-        "merge: calls per distinct stack": calls / DISTINCT,
-        "merge: peak bytes per distinct stack": peak / DISTINCT,
-    }
+    return peak
 
 
 def merge(path: Path) -> None:
-    write_speedscope(load_profile(read_capture(str(path))), io.StringIO())
+    with open(os.devnull, "w", encoding="utf-8") as stream:
+        write_speedscope(load_profile(read_capture(str(path))), stream)
 
 
 def imports() -> dict[str, float]:

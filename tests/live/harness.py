@@ -21,6 +21,7 @@ from elftools.elf.elffile import ELFFile
 
 import mixstack
 from mixstack.capture.reader import Capture, read_capture
+from mixstack.merge.arrange import merged_stack
 from mixstack.merge.evaluators import Evaluators
 from mixstack.model import Frame, FrameKind, MergedStack, Sample
 from mixstack.record.options import RecordOptions
@@ -52,8 +53,9 @@ class Stack(NamedTuple):
     frames: tuple[Frame, ...]
 
 
-def _limit_life() -> None:
+def _begin_life() -> None:
     signal.alarm(LONGEST_LIFE_S)  # survives the exec
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
 
 
 @contextlib.contextmanager
@@ -64,7 +66,7 @@ def running(command: Sequence[str | Path], *, ready: str = "ready") -> Iterator[
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_limit_life,
+        preexec_fn=_begin_life,
     )
     assert process.stdout is not None
     try:
@@ -84,8 +86,9 @@ def spinning() -> tuple[str, ...]:
 
 def wait_for_line(process: subprocess.Popen[str], line: str, timeout_s: float = 20) -> None:
     assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], timeout_s)
-    got = process.stdout.readline().strip() if readable else "nothing"
+    waiting = select.poll()  # unlike select, for descriptors of any number
+    waiting.register(process.stdout, select.POLLIN)
+    got = process.stdout.readline().strip() if waiting.poll(timeout_s * 1000) else "nothing"
     assert got == line, f"the target said {got!r} instead of {line!r}"
 
 
@@ -104,8 +107,13 @@ def run_mixstack(
 
 
 def environment() -> dict[str, str]:
-    """The environment in which `import mixstack` is this tree's, wherever it starts."""
-    return {**os.environ, "PYTHONPATH": str(Path(mixstack.__file__).parent.parent)}
+    """The environment in which `import mixstack` is this tree's, wherever it starts.
+
+    Its bytecode is kept, as an installation has it: without, the recorder starts in twice the time.
+    """
+    ours = {**os.environ, "PYTHONPATH": str(Path(mixstack.__file__).parent.parent)}
+    ours.pop("PYTHONDONTWRITEBYTECODE", None)
+    return ours
 
 
 def record(
@@ -146,7 +154,8 @@ def stacks(capture: Capture) -> Iterator[Stack]:
         generation = namer.generation(sample.pid, sample.time_ns)
         key = (sample.pid, id(sample.stack), generation)
         if key not in known:
-            merged = evaluators.splice(sample.pid, sample.time_ns, sample.stack)
+            joined = evaluators.join(sample.pid, sample.time_ns, sample.stack)
+            merged = merged_stack(sample.stack, joined)
             full = tuple(namer.frame(sample.pid, sample.time_ns, item) for item in merged.items)
             known[key] = (sample.stack, merged, full)  # the key's id lives as long as its stack
         _, merged, full = known[key]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import subprocess
+import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator
 from os.path import normpath
@@ -82,6 +84,7 @@ def _wrong_names(
     build_id = capture.modules[module_id].build_id
     debug = Path(path_by_build_id(build_id)) if build_id else None
     known = _nm(path) + (_nm(str(debug)) if debug is not None and debug.is_file() else [])
+    known += _nm_of_mini_debug_info(path)
     for vaddr in addresses:
         at = bisect_right(starts, vaddr) - 1
         if at < 0 or vaddr >= symbols[at].end or symbols[at].name is None:
@@ -89,6 +92,24 @@ def _wrong_names(
         name = symbols[at].name
         if known and name not in {n for start, end, n in known if start <= vaddr < end}:
             yield f"0x{vaddr:x}: {demangle(name or '')}"
+
+
+def _nm_of_mini_debug_info(path: str) -> list[tuple[int, int, str]]:
+    """The same of the file that is packed into a section, as some distributions ship it."""
+    with tempfile.TemporaryDirectory() as folder:
+        packed, unpacked = Path(folder) / "packed", Path(folder) / "unpacked"
+        dump = [
+            "objcopy",
+            "--dump-section",
+            f".gnu_debugdata={packed}",
+            path,
+            str(Path(folder) / "rest"),
+        ]
+        subprocess.run(dump, capture_output=True, check=False)
+        if not packed.is_file():
+            return []
+        unpacked.write_bytes(lzma.decompress(packed.read_bytes()))
+        return _nm(str(unpacked))
 
 
 def _nm(path: str) -> list[tuple[int, int, str]]:

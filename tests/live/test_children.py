@@ -16,7 +16,7 @@ from mixstack.record.options import RecordOptions
 from mixstack.record.session import record as record_session
 
 from ..interpreters import SUPPORTED, Build, supported
-from .harness import Stack, record, running, show, stacks
+from .harness import LOADER, Stack, record, running, show, stacks
 
 pytestmark = pytest.mark.live
 
@@ -34,7 +34,13 @@ NEWEST = supported(lambda b: b.minor == (3, 12))
 def recorded(output: Path, command: Sequence[str | Path], *, children: bool = True) -> Capture:
     """What a command did, with all that it started."""
     options = RecordOptions(
-        None, tuple(map(str, command)), str(output), rate_hz=1999, children=children, lines=False
+        None,
+        tuple(map(str, command)),
+        str(output),
+        rate_hz=1999,
+        children=children,
+        lines=False,
+        loader=LOADER,
     )
     done = record_session(options, lambda _progress: None)
     assert done.exit_status == 0

@@ -13,10 +13,10 @@ from mixstack.record.options import RecordOptions
 from mixstack.record.session import record as record_session
 
 from ..interpreters import Build, supported
-from .harness import running, spinning
+from .harness import LOADER, running, spinning
 from .test_children import BURN, all_named, burned, by_process
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 NEWEST = supported(lambda b: b.minor == (3, 12))
 
 
@@ -32,7 +32,14 @@ def test_all_processes_but_the_recorder(build: Build, tmp_path: Path) -> None:
         running(["/bin/sh", "-c", "echo ready; while :; do :; done"]) as shell,
     ):
         options = RecordOptions(
-            None, (), str(tmp_path / "out.data"), 3.0, rate_hz=999, everything=True, lines=False
+            None,
+            (),
+            str(tmp_path / "out.data"),
+            3.0,
+            rate_hz=999,
+            everything=True,
+            lines=False,
+            loader=LOADER,
         )
         done = record_session(options, lambda _progress: None)
         assert done.footer.reason == "duration"

@@ -19,7 +19,7 @@ from mixstack.record.session import record as record_session
 from ..bench.probe_cost import statistics_on
 from ..interpreters import SUPPORTED, Build
 from .grammar import Grammar, Verdict
-from .harness import Stack, nameless_modules, running, show, stacks
+from .harness import LOADER, Stack, nameless_modules, running, show, stacks
 from .headers import Offsets, offsets_of
 
 pytestmark = pytest.mark.live
@@ -174,7 +174,8 @@ def _record(pid: int, output: Path) -> tuple[Capture, Cost]:
         run_ns.append(_run_ns())
         rss_mb.append(_rss_mb())
 
-    done = record_session(RecordOptions(pid, (), str(output), SECONDS, RATE_HZ, lines=False), look)
+    options = RecordOptions(pid, (), str(output), SECONDS, RATE_HZ, lines=False, loader=LOADER)
+    done = record_session(options, look)
     capture = read_capture(str(output))
     assert capture.complete
     return capture, Cost(done.footer.samples, run_ns[-1], rss_mb)

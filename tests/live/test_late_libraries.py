@@ -12,7 +12,7 @@ from ..interpreters import Build, supported
 from .harness import Stack, show, stacks
 from .test_children import recorded
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 
 LOADING = """
 import ctypes, sys, time

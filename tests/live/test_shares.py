@@ -46,6 +46,7 @@ class Call(NamedTuple):
 
 
 @pytest.mark.live
+@pytest.mark.alone
 @pytest.mark.parametrize("build", SUPPORTED)
 def test_each_share_is_what_the_clock_says(build: Build, tmp_path: Path) -> None:
     for attempt in range(ATTEMPTS):

@@ -77,14 +77,14 @@ class DebugInfo:
         if unit is None:
             return ()
         program, functions = self._decoded[unit]
-        place = None if program is None else program.find(vaddr)
-        innermost = _Place(None, None) if place is None else _Place(*place)
         try:
+            place = None if program is None else program.find(vaddr)
             function = None if functions is None else functions.find(vaddr)
             calls = [] if function is None else function.inlined_at(vaddr)
         except BadDwarf as e:
             self._note(e)
             return ()
+        innermost = _Place(None, None) if place is None else _Place(*place)
         if function is None:
             return () if place is None else (SourceCall(None, *innermost),)
         places = [

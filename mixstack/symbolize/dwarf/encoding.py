@@ -185,6 +185,11 @@ class Abbreviations:
         self.known: dict[int, Abbreviation] = {}
         # Of those that stand alone, have one size, and are no function or call: their bytes.
         self.leaves: dict[int, int] = {}
+        # Of those that have children, but no code: where DW_AT_sibling is, if always there. And of
+        # those among them that are functions, declared or abstract: no code is inside of one
+        # (DWARF 5, 3.3.8.1).
+        self.jumps: dict[int, int] = {}
+        self.codeless: dict[int, int] = {}
 
     def find(self, code: int) -> Abbreviation:
         """The abbreviation of a code. Raises BadDwarf where there is none."""
@@ -213,6 +218,14 @@ class Abbreviations:
         plain = abbreviation.tag not in (Tag.SUBPROGRAM, Tag.INLINED_SUBROUTINE)
         if plain and not abbreviation.children and len(steps) == 1 and steps[0] >= 0:
             self.leaves.setdefault(code, steps[0])
+        sibling = abbreviation.sibling
+        function = abbreviation.tag == Tag.SUBPROGRAM
+        if sibling is not None and len(sibling) < 2 and not (function and abbreviation.located):
+            where = sibling[0] if sibling else 0
+            if where >= 0:
+                self.jumps.setdefault(code, where)
+                if function:
+                    self.codeless.setdefault(code, where)
         self._at = at + length
 
 

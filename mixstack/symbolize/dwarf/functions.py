@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from mixstack.symbolize.dwarf.units import Reference, Unit, Value
 _MOST_INLINED: Final = 1 << 18  # calls in one function
 _DEEPEST: Final = 512
 _DEEPEST_UNLOCATED: Final = 64
+_FOUR: Final = struct.Struct("<I")
 
 _OF_CALL: Final = LOCATION | {
     Attribute.ABSTRACT_ORIGIN,
@@ -201,6 +203,8 @@ class UnitFunctions:
         unit = self._unit
         info, known, find = unit.sections.info, unit.abbreviations.known, unit.abbreviations.find
         leaves = unit.abbreviations.leaves
+        jumps = unit.abbreviations.codeless if thorough else unit.abbreviations.jumps
+        start, four = unit.start, _FOUR.unpack_from
         found: list[tuple[int, int, int]] = []
         at, end = unit.first_child, unit.end
         depth = 1 if unit.children else 0
@@ -216,6 +220,12 @@ class UnitFunctions:
             if not code:
                 depth -= 1
                 continue
+            jump = jumps.get(code)
+            if jump is not None and at + jump + 4 <= end:
+                target = start + four(info, at + jump)[0]
+                if at < target <= end:
+                    at = target
+                    continue
             abbreviation = known.get(code) or find(code)
             tag, children, _, steps, sibling, located, *_ = abbreviation
             if located and tag == Tag.SUBPROGRAM:

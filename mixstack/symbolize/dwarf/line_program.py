@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_right
 from functools import lru_cache
@@ -29,6 +30,13 @@ _NEGATE_STMT, _CONST_ADD_PC, _FIXED_ADVANCE_PC = 6, 8, 9
 _VERSIONS: Final = range(2, 6)
 _LONGEST: Final = 1 << 23  # bytes of a program; each may become 16 in memory
 _LAST_ADDRESS: Final = (1 << 64) - 1
+# DW_LNE_set_address below 1 TB. Three zeros in a row stand nowhere else: an operand that compilers
+# write has no more than one, and an extended opcode of length 0 does not exist.
+_SET_ADDRESS: Final = re.compile(rb"\0\x09\x02(.{5}\0{3})", re.DOTALL)
+_END_SEQUENCE: Final = b"\0\x01\x01"
+_OPCODE_BASE: Final = 13  # with all standard opcodes of DWARF 5
+# Neither a byte that a number goes on after, nor one of the standard opcodes with an operand.
+_NO_OPERAND_FOLLOWS: Final = frozenset(range(0x80)) - {0, 2, 3, 4, 5, 9, 12}
 
 
 class _Header(NamedTuple):
@@ -46,33 +54,62 @@ class _Header(NamedTuple):
     files: list[tuple[int, str]]
 
 
+class _Rows(NamedTuple):
+    """Decoded rows. sequences: by address the first row; ends: by first row the one behind."""
+
+    starts: array[int]
+    files: array[int]
+    lines: array[int]
+    sequences: Intervals
+    ends: dict[int, int]
+
+
 class LineProgram:
-    """The lines of one unit, decoded. `within`: the code of the file; other sequences are of
-    functions that the linker dropped. Raises BadDwarf.
+    """The lines of one unit. `within`: the code of the file; other sequences are of functions that
+    the linker dropped.
+
+    C++ has a sequence for nearly each function, and most functions never run: the program is cut
+    into pieces, and one is decoded when an address in it is asked for. Raises BadDwarf.
     """
 
     def __init__(self, sections: DebugSections, at: int, directory: str, within: Intervals) -> None:
         self._directory = directory
+        self._within = within
         self._header = _read_header(sections, at)
-        self._starts: array[int] = array("Q")
-        self._files: array[int] = array("I")
-        self._lines: array[int] = array("I")
-        try:
-            sequences = self._run(sections.line, within)
-        except OverflowError:
-            raise BadDwarf("a line number program leaves every bound") from None
-        self._sequences = Intervals((start, end, row) for start, end, row, _ in sequences)
-        self._ends = {row: end_row for _, _, row, end_row in sequences}
+        self._program = bytes(sections.line[self._header.program : self._header.end])
+        self._stops, found = _pieces(self._program, self._header.opcode_base)
+        found = sorted(place for place in found if within.find(place[0]) is not None)
+        self._addresses = array("Q", (address for address, _ in found))
+        self._pieces = array("Q", (piece for _, piece in found))
+        self._known: dict[int, _Rows | None] = {}
 
     def find(self, vaddr: int) -> tuple[str | None, int | None] | None:
-        """(file, line) of the instruction that covers the file's own address, or None."""
-        first = self._sequences.find(vaddr)
-        if first is None:
-            return None
-        at = bisect_right(self._starts, vaddr, first, self._ends[first]) - 1
-        if at < first:
-            return None
-        return self.file(self._files[at]), self._lines[at] or None
+        """(file, line) of the instruction that covers the file's own address, or None.
+
+        Raises BadDwarf.
+        """
+        at = bisect_right(self._addresses, vaddr) - 1
+        address = self._addresses[at] if at >= 0 else 0
+        while at >= 0 and self._addresses[at] == address:
+            rows = self._rows(self._pieces[at])
+            first = None if rows is None else rows.sequences.find(vaddr)
+            if rows is not None and first is not None:
+                row = bisect_right(rows.starts, vaddr, first, rows.ends[first]) - 1
+                return (
+                    None if row < first else (self.file(rows.files[row]), rows.lines[row] or None)
+                )
+            at -= 1  # another sequence at the same address
+        return None
+
+    def _rows(self, piece: int) -> _Rows | None:
+        if piece not in self._known:
+            self._known[piece] = None  # what is broken is not tried again
+            first = self._stops[piece - 1] if piece else 0
+            try:
+                self._known[piece] = self._run(first, self._stops[piece])
+            except OverflowError:
+                raise BadDwarf("a line number program leaves every bound") from None
+        return self._known[piece]
 
     def file(self, number: int) -> str | None:
         """The path of a file of the unit by its number, made absolute where it can be."""
@@ -88,20 +125,20 @@ class LineProgram:
             name = join(header.directories[directory], name)
         return join(self._directory, name)
 
-    def _run(self, data: memoryview, within: Intervals) -> list[tuple[int, int, int, int]]:
-        """Fill the rows; returns the sequences: (start, end, first row, row behind the last).
+    def _run(self, at: int, size: int) -> _Rows:
+        """The rows of the piece `[at, size)`.
 
         A row is kept only where the line changes. The opcodes are tried by how often they occur,
         and numbers of one byte, as nearly all are, are read in place.
         """
-        header = self._header
-        starts, files, lines = self._starts, self._files, self._lines
+        header, within = self._header, self._within
+        starts, files, lines = array("Q"), array("I"), array("I")
         base, unit = header.opcode_base, header.minimum_instruction
         advances = _special_opcodes(base, header.line_base, header.line_range, unit)
-        program = bytes(data[header.program : header.end])
-        view = memoryview(program)
-        sequences: list[tuple[int, int, int, int]] = []
-        at, size = 0, len(program)
+        program = self._program
+        view = memoryview(program)[:size]
+        sequences: list[tuple[int, int, int]] = []
+        ends: dict[int, int] = {}
         address, file, line, first_row = 0, 1, 1, 0
         row_file = row_line = -1
         while at < size:
@@ -123,6 +160,11 @@ class LineProgram:
                 if more < 0x80:
                     at += 1
                     line += more if more < 0x40 else more - 0x80
+                elif at + 1 < size and program[at + 1] < 0x80:
+                    # Two bytes: what was inlined lies in other files, and far from what is around.
+                    high = program[at + 1]
+                    at += 2
+                    line += (more - 0x80 | high << 7) - (0x4000 if high >= 0x40 else 0)
                 else:
                     more, at = sleb(view, at)
                     line += more
@@ -140,12 +182,13 @@ class LineProgram:
                 if kind == _DW_LNE_SET_ADDRESS and length == 9:
                     address = fixed(view, at + 1, 8)
                 elif kind == _DW_LNE_DEFINE_FILE:
-                    name, after = text(view, at + 1)
-                    header.files.append((uleb(view, after)[0], name))
+                    # Which number it gets, only the whole program says; no compiler writes it.
+                    raise BadDwarf("a line number program defines files as it goes")
                 elif kind == _DW_LNE_END_SEQUENCE:
                     start = starts[first_row] if len(starts) > first_row else address
                     if start < address <= _LAST_ADDRESS and within.find(start) is not None:
-                        sequences.append((start, address, first_row, len(starts)))
+                        sequences.append((start, address, first_row))
+                        ends[first_row] = len(starts)
                     else:
                         del starts[first_row:], files[first_row:], lines[first_row:]
                     address, file, line, first_row = 0, 1, 1, len(starts)
@@ -172,7 +215,32 @@ class LineProgram:
                 starts.append(address)
                 files.append(file)
                 lines.append(line)
-        return sequences
+        return _Rows(starts, files, lines, Intervals(sequences), ends)
+
+
+def _pieces(program: bytes, opcode_base: int) -> tuple[list[int], list[tuple[int, int]]]:
+    """Where pieces end that are whole sequences, and (address, piece) of what is set in them.
+
+    A piece may hold several sequences: it ends only where nothing else can be meant. Between the
+    end of a sequence and the first address of the next there are no rows, so what looks like the
+    end last may be one. It is, unless its zero is the last byte of an operand.
+    """
+    stops: list[int] = []
+    found: list[tuple[int, int]] = []
+    behind = 0
+    for match in _SET_ADDRESS.finditer(program):
+        end = program.rfind(_END_SEQUENCE, behind, match.start())
+        if (
+            end >= 2
+            and behind
+            and opcode_base <= _OPCODE_BASE
+            and program[end - 1] in _NO_OPERAND_FOLLOWS
+            and program[end - 2] != _FIXED_ADVANCE_PC
+        ):
+            stops.append(end + len(_END_SEQUENCE))
+        found.append((int.from_bytes(match[1], "little"), len(stops)))
+        behind = match.end()
+    return [*stops, len(program)], found
 
 
 @lru_cache(maxsize=16)

@@ -106,7 +106,8 @@ def test_a_reader_written_from_the_page_agrees_with_ours(
         assert theirs["native_end"] == stack.native_end
         assert theirs["chain_end"] == stack.chain_end
         assert theirs["sp"] == stack.stack_pointer
-        assert theirs["end_pc"] == (stack.end_pc or 0)
+        assert theirs["end_pc"] & (1 << 56) - 1 == (stack.end_pc or 0)
+        assert theirs["end_pc"] >> 56 == (stack.end_why or 0)
         assert theirs["marker_span"] == (stack.marker_span or 0)
         assert theirs["flags"] & 1 == stack.torn
         assert (theirs["flags"] & 64 > 0) == stack.counted

@@ -19,6 +19,7 @@ from mixstack.model import (
     RawStack,
     Recording,
     Sample,
+    Stop,
 )
 from mixstack.record.options import Progress, RecordOptions, RecordResult
 
@@ -44,8 +45,8 @@ QUALITY = Quality(
     unresolved_frames=7,
     unnamed_codes=1,
     stops={
-        ("/usr/lib/evil\x1b[2J.so", NativeEnd.NO_RULE): 3,
-        ("[anon]", None): 1001,
+        Stop("/usr/lib/evil\x1b[2J.so", NativeEnd.NO_RULE, False): 3,
+        Stop("[anon]", NativeEnd.NO_TABLE, True): 1001,
     },
     losses=Losses(ring_full=12),
 )

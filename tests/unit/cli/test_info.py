@@ -39,7 +39,7 @@ threads (3)
   201/201            1  sh
 
 unwinding stopped (2)
-        1,001  [anon]: no rule; went on further out, frames may be missing
+        1,001  [anon]: no unwind table, or not yet; went on further out, frames may be missing
             3  /usr/lib/evil\\x1b[2J.so: the unwind table has no rule there
 
 modules (3)
@@ -72,9 +72,10 @@ def test_json(run: Runner, capture: FakeCapture) -> None:
     assert value["threads"][1] == {"pid": 100, "tid": 101, "name": HOSTILE, "samples": 2}
     assert value["modules"][2] == {"path": "/usr/lib/libz.so.1", "build_id": None}
     assert value["fit"] == {fit.value: QUALITY.fits.get(fit, 0) for fit in Fit}
+    evil = "/usr/lib/evil\x1b[2J.so"
     assert value["stops"] == [
-        {"module": "[anon]", "reason": None, "samples": 1001},
-        {"module": "/usr/lib/evil\x1b[2J.so", "reason": "no_rule", "samples": 3},
+        {"module": "[anon]", "reason": "no_table", "went_on": True, "samples": 1001},
+        {"module": evil, "reason": "no_rule", "went_on": False, "samples": 3},
     ]
     others = ("code_unreadable", "tables_missing", "throttled", "process_unknown")
     assert value["lost"] == {"samples": 12, **dict.fromkeys(others, 0)}

@@ -296,6 +296,14 @@ CASES = [
         sp=400,
     ),
     case(
+        "re-synced: a dead frame that seems to reach over the marker",
+        "root@900 A@800^resync dead@790 leaf@500",
+        "760:main",
+        f"root ?* main {GAP} dead leaf",
+        RESYNCED,
+        sp=400,
+    ),
+    case(
         "re-synced twice, evaluators in between",
         "root@900 A@800^resync jit@600 B@600 sort@500 C@400^resync dead@200 leaf@200",
         "760:a 560:b 360:c",

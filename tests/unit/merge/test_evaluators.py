@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mixstack.merge.arrange import merged_stack
 from mixstack.merge.evaluators import Evaluators
 from mixstack.model import (
     ChainEnd,
@@ -18,6 +19,7 @@ from mixstack.model import (
     Frame,
     FrameKind,
     Item,
+    MergedStack,
     NativeEnd,
     NativeItem,
     RawStack,
@@ -47,6 +49,10 @@ class FakeNamer:
         function = name_of(item.frame.pc).partition("/")[0]
         self.asked.append(function)
         return Frame(FrameKind.NATIVE, function, self.modules.get(function))
+
+
+def merged(evaluators: Evaluators, pid: int, stack: RawStack) -> MergedStack:
+    return merged_stack(stack, evaluators.join(pid, 0, stack))
 
 
 def cut(native: str, **more: Any) -> RawStack:
@@ -150,8 +156,8 @@ def test_where_the_frames_of_a_cut_chain_go(
 ) -> None:
     evaluators = Evaluators(FakeNamer())
     for earlier in before:
-        evaluators.splice(1, 0, earlier)
-    joined = words(evaluators.splice(1, 0, stack).items)
+        evaluators.join(1, 0, earlier)
+    joined = words(merged(evaluators, 1, stack).items)
     if slot is None:
         assert "f [unplaced-Python-frames]" in joined
     else:
@@ -160,25 +166,24 @@ def test_where_the_frames_of_a_cut_chain_go(
 
 def test_a_marker_in_another_process_proves_nothing() -> None:
     evaluators = Evaluators(FakeNamer())
-    evaluators.splice(1, 0, whole(PLAIN))
-    assert "unplaced" in words(evaluators.splice(2, 0, OTHER_PLACE).items)
-    assert "unplaced" not in words(evaluators.splice(1, 0, OTHER_PLACE).items)
+    evaluators.join(1, 0, whole(PLAIN))
+    assert "unplaced" in words(merged(evaluators, 2, OTHER_PLACE).items)
+    assert "unplaced" not in words(merged(evaluators, 1, OTHER_PLACE).items)
 
 
 def test_a_stripped_evaluator_fills_gaps_too() -> None:
     """3.8, 3.9: the frame that is traced has no marker yet; its evaluator is known from others."""
     evaluators = Evaluators(FakeNamer())
-    evaluators.splice(1, 0, whole(PLAIN, marker_span=40))
-    merged = evaluators.splice(
-        1, 0, whole("run@990 code/3@900 code/4@800 leaf@500", "860:main ?:traced", marker_span=40)
-    )
-    assert words(merged.items) == "run code/3* main code/4* traced leaf"
-    assert merged.fit is Fit.COUNTED
+    evaluators.join(1, 0, whole(PLAIN, marker_span=40))
+    stack = whole("run@990 code/3@900 code/4@800 leaf@500", "860:main ?:traced", marker_span=40)
+    found = merged(evaluators, 1, stack)
+    assert words(found.items) == "run code/3* main code/4* traced leaf"
+    assert found.fit is Fit.COUNTED
 
 
 def test_where_addresses_settle_all_only_the_holder_is_named() -> None:
     namer = FakeNamer()
-    Evaluators(namer).splice(1, 0, whole(PLAIN))
+    Evaluators(namer).join(1, 0, whole(PLAIN))
     assert namer.asked == ["code"]
 
 
@@ -200,6 +205,6 @@ UNPLACED = f"task [unplaced-Python-frames] run {LOOP}/1 switch {LOOP}/2 leaf"
 )
 def test_only_greenlet_switches_stacks(module: str | None, line: str, fit: Fit) -> None:
     namer = FakeNamer(modules={} if module is None else {"switch": module})
-    merged = Evaluators(namer).splice(1, 0, GREENLET)
-    assert words(merged.items) == line
-    assert merged.fit is fit
+    found = merged(Evaluators(namer), 1, GREENLET)
+    assert words(found.items) == line
+    assert found.fit is fit

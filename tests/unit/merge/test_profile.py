@@ -270,13 +270,14 @@ def test_an_incomplete_capture_is_said_to_be_so() -> None:
 
 def test_equal_stacks_are_joined_and_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
     joined = []
-    real = evaluators.splice
-    monkeypatch.setattr(evaluators, "splice", lambda *args: joined.append(args) or real(*args))
+    real = evaluators.join
+    monkeypatch.setattr(evaluators, "join", lambda *args: joined.append(args) or real(*args))
     namer = FakeNamer()
     capture = FakeCapture([sample(i, SORT) for i in range(50)])
     build_profile(capture, namer, show_interpreter=False)
     assert len(joined) == 1
-    assert len(namer.asked) == 5  # once per item, and for the function that held the marker
+    # Once per item, for the evaluator as if it was none, and for the function that held the marker.
+    assert len(namer.asked) == 6
 
 
 def test_a_stack_is_named_anew_after_the_mappings_changed() -> None:
@@ -290,8 +291,8 @@ def test_equal_stacks_of_differently_named_threads_are_joined_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     joined = []
-    real = evaluators.splice
-    monkeypatch.setattr(evaluators, "splice", lambda *args: joined.append(args) or real(*args))
+    real = evaluators.join
+    monkeypatch.setattr(evaluators, "join", lambda *args: joined.append(args) or real(*args))
     profile = build(*(sample(i, SORT, tid=i, name=f"worker {i}") for i in range(5)))
     assert len(joined) == 1
     assert [thread.name for thread in profile.threads] == [f"worker {i}" for i in range(5)]

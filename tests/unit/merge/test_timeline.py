@@ -51,11 +51,15 @@ ROWS = [
 ]
 
 
+def add(timeline: Timeline, samples: list[tuple[int, int]]) -> None:
+    timeline.add([time_ns for time_ns, _ in samples], [stack_id for _, stack_id in samples])
+
+
 def line(samples: list[tuple[int, int]], end: int) -> list[tuple[int, int]]:
     timeline = Timeline(START, PERIOD)
     half = len(samples) // 2  # in two goes: what is between them is kept
-    timeline.add(samples[:half])
-    timeline.add(samples[half:])
+    add(timeline, samples[:half])
+    add(timeline, samples[half:])
     timeline.finish(end)
     return list(zip(timeline.stack_ids, timeline.durations_ns, strict=True))
 
@@ -95,6 +99,19 @@ def test_what_the_line_says_of_a_sample_is_what_was_seen(steps: list[tuple[int, 
     assert seen == dict(samples)
 
 
+@given(steps=st.lists(st.tuples(st.integers(0, 160), st.integers(0, 2)), max_size=12))
+def test_in_one_go_or_one_by_one(steps: list[tuple[int, int]]) -> None:
+    samples, now = [], START
+    for step, stack in steps:
+        now += step
+        samples.append((now, stack))
+    timeline = Timeline(START, PERIOD)
+    for sample in samples:
+        add(timeline, [sample])
+    timeline.finish(now)
+    assert list(zip(timeline.stack_ids, timeline.durations_ns, strict=True)) == line(samples, now)
+
+
 # window, what the samples say (one per period), the line after that
 THINNED = [
     ("within a window equal stacks are one", 400, [7, 8, 7, 8], [(7, 200), (8, 200)]),
@@ -109,7 +126,7 @@ THINNED = [
 )
 def test_thinned(window: int, stacks: list[int], expected: list[tuple[int, int]]) -> None:
     timeline = Timeline(START, PERIOD)
-    timeline.add([(START + i * PERIOD, stack) for i, stack in enumerate(stacks)])
+    add(timeline, [(START + i * PERIOD, stack) for i, stack in enumerate(stacks)])
     timeline.finish(START + len(stacks) * PERIOD)
     timeline.thin(window)
     assert list(zip(timeline.stack_ids, timeline.durations_ns, strict=True)) == expected
@@ -123,7 +140,7 @@ def test_thinning_moves_turns_and_loses_nothing(steps: list[tuple[int, int]], wi
         now += step
         samples.append((now, stack))
     timeline = Timeline(START, PERIOD)
-    timeline.add(samples)
+    add(timeline, samples)
     timeline.finish(now)
     before, turns = Counter[int](), len(timeline)
     for stack, duration in zip(timeline.stack_ids, timeline.durations_ns, strict=True):

@@ -94,6 +94,43 @@ def test_tables_are_placed_once_and_cut_out_of_their_mapping() -> None:
     assert space.used_bytes == 2 * used  # it had been forgotten
 
 
+# 0x20 bytes with rules of their own in the middle: pop %rbx; ret
+WAY, CODE = TEXT + 8, bytes.fromhex("90" * 8 + "5bc3" + "cc" * 22)
+
+
+def _read(address: int, size: int) -> bytes | None:
+    return CODE[address - TEXT : address - TEXT + size]
+
+
+def test_ways_out_lie_in_the_gaps_of_what_is_registered() -> None:
+    space = TableSpace(memoryview(bytearray(8 << 10)), memoryview(bytearray(8 << 10)))
+    tables = JitTables(JitRoom(space))
+    assert tables.add_place(WAY, (TEXT, TEXT + 0x20), _read)
+    assert _spans(tables) == [(8, 10)]
+    tables.update([JitFrames(TEXT, TEXT + 0x20, CIE + FDE, FRAMES_AT)])
+    assert _spans(tables) == [(0, 8), (8, 10), (10, 0x20)]
+    child = tables.copy()
+    tables.update([])
+    assert _spans(tables) == [(8, 10)]
+    assert len(_spans(child)) == 3
+
+
+def test_memory_that_holds_other_code_has_no_rules() -> None:
+    space = TableSpace(memoryview(bytearray(8 << 10)), memoryview(bytearray(8 << 10)))
+    tables = JitTables(JitRoom(space))
+    assert tables.add_place(WAY, (TEXT, TEXT + 0x20), _read)
+    assert not tables.add_place(WAY, (TEXT, TEXT + 0x20), _read), "tried once"
+    assert not tables.forget_changed(_read)
+    assert tables.forget_changed(lambda address, size: bytes(size))
+    assert _spans(tables) == []
+    assert tables.add_place(WAY, (TEXT, TEXT + 0x20), _read)
+    assert tables.forget_changed(lambda address, size: None)
+
+
+def _spans(tables: JitTables) -> list[tuple[int, int]]:
+    return [(p.start - TEXT, p.end - TEXT) for p in tables.within(TEXT, TEXT + 0x20)]
+
+
 def test_a_table_says_what_the_compiler_said() -> None:
     from mixstack.unwind.cfi import compile_jit
 

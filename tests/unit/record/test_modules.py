@@ -74,6 +74,15 @@ def test_all_files_of_a_real_process(process: TargetProcess, registry: ModuleReg
     assert registry.take_new() == []
 
 
+def test_a_closed_registry_holds_no_file(process: TargetProcess, registry: ModuleRegistry) -> None:
+    found = [registry.find(process, line) for line in process.executable_maps()]
+    paths = [loaded.path for loaded in found if loaded is not None and loaded.path is not None]
+    assert paths
+    assert all(os.path.lexists(path) for path in paths)
+    registry.close()
+    assert not any(os.path.lexists(path) for path in paths)
+
+
 def test_the_bias_leads_to_the_symbol(process: TargetProcess, registry: ModuleRegistry) -> None:
     """`PyLong_Type`'s neighbour in text: an address that we know by ctypes, and by the file."""
     import ctypes

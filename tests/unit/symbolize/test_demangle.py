@@ -42,6 +42,13 @@ ROWS = [
      "<i32 as core::iter::range::Step>::forward_unchecked"),
     ("Rust v0", "_RNvCs1_1a1b", "a::b"),
     ("Rust v0, copy", "_RNvCs1_1a1b.llvm.123", "a::b [clone .llvm.123]"),
+    ("Swift", "$s4main3fooyyF", "main.foo() -> ()"),
+    ("Swift, underscored", "_$s10Foundation4DataV", "Foundation.Data"),
+    ("Swift, standard library", "$sS2SycfC", "Swift.String.init() -> Swift.String"),
+    ("Swift 4.2", "$S4main3fooyyF", "main.foo() -> ()"),
+    ("Swift, copy", "$s4main3fooyyF.cold", "main.foo() -> () [clone .cold]"),
+    ("begins like Swift", "$string", "$string"),
+    ("Swift, too long", "$s4main1fyySi" + "Sg" * 1024 + "F", "$s4main1fyySi" + "Sg" * 1024 + "F"),
     ("no UTF-8", "_Z3foo\udc80", "_Z3foo\udc80"),
     ("longer than any", "_Z1f" + "P" * 100_000 + "i", "_Z1f" + "P" * 100_000 + "i"),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixstack.target.maps import MapLine, load_bias, parse_maps
+from mixstack.target.maps import MapLine, load_bias, parse_executable_maps, parse_maps
 
 ORDINARY = b"7f00-8f00 r-xp 00001000 fd:01 1234                       /usr/lib/libc.so.6"
 
@@ -160,3 +160,24 @@ def test_what_the_kernel_would_print_is_read_back(
 def test_load_bias(segments: list[tuple[int, int, int]], offset: int, expected: int | None) -> None:
     line = MapLine(0x100000, 0x200000, "r-xp", offset, 1, 1, "/x")
     assert load_bias(segments, line) == expected
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from(
+            [
+                ORDINARY,
+                b"1000-2000 rw-p 00000000 00:00 0 ",
+                b"3000-4000 r--p 00000000 08:01 7       /opt/r-xp 1000-2000 r-xp x",
+                b"5000-6000 rwxp 00000000 00:00 0 ",
+                b"7000-8000 --xs 00000000 08:01 7       /opt/my app/a  b.so ",
+                b"9000-a000 r-xp 0000",
+                b"",
+            ]
+        )
+    )
+)
+def test_only_the_executable_ones(lines: list[bytes]) -> None:
+    text = b"\n".join(lines)
+    expected = tuple(line for line in parse_maps(text) if line.executable)
+    assert parse_executable_maps(text) == expected

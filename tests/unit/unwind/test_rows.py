@@ -16,6 +16,7 @@ from mixstack.unwind.rows import (
     Row,
     RowKind,
     UnwindTable,
+    find_gap,
     find_row,
     index_pages,
     pack_row,
@@ -160,3 +161,22 @@ def test_the_index_counts_each_row_once(inner: set[int]) -> None:
 @pytest.mark.parametrize("vaddr", [0, 0x3FFF, 0x4000 + 5 * 256, 1 << 63])
 def test_outside_of_the_table_there_is_no_row(vaddr: int) -> None:
     assert find_row(table_of([0]), vaddr) is None
+
+
+def test_a_gap_reaches_from_rule_to_rule() -> None:
+    none, rule = RowKind.NONE, RowKind.RSP
+    rows = [
+        Row(0, none),
+        Row(0x10, rule, 8),
+        Row(0x20, none),
+        Row(0x300, rule, 16),
+        Row(0x310, none),
+    ]
+    words = array("Q", map(pack_row, rows))
+    table = UnwindTable(0x1000, words.tobytes(), index_pages(words, 0x320))
+    assert find_gap(table, 0x1000) == find_gap(table, 0x100F) == (0x1000, 0x1010)
+    assert find_gap(table, 0x1010) is None
+    assert find_gap(table, 0x1020) == find_gap(table, 0x12FF) == (0x1020, 0x1300)
+    assert find_gap(table, 0x130F) is None
+    assert find_gap(table, 0x1310) == find_gap(table, 0x9000) == (0x1310, 0x1000 + PC_MASK)
+    assert find_gap(table, 0xFFF) == (0, 0x1000)
