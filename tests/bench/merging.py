@@ -7,13 +7,10 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
-
-from tests.live.harness import environment
 
 from .report import Section
 from .running import Usage, mixstack, run, target
@@ -118,12 +115,9 @@ def record_with_perf(python: str, peer: Peer, data: Path) -> int:
         pids = [str(stack.enter_context(target(python, "mixed")).pid) for _ in range(cpus)]
         command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(PERF_HZ)]
         command += ["--call-graph", peer.graph, "-p", ",".join(pids), "-o", str(data)]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment())
-        try:
-            time.sleep(peer.samples / (PERF_HZ * cpus))
-        finally:
-            process.send_signal(2)
-            process.wait()
+        # perf starts this once it samples
+        command += ["--", "sleep", f"{peer.samples / (PERF_HZ * cpus):.2f}"]
+        subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
     counted = subprocess.run(
         ["perf", "script", "-F", "tid,time", "-G", "-i", str(data)], capture_output=True, check=True
     )

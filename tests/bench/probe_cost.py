@@ -199,7 +199,9 @@ def _per_frame(out: Section, build: Build, cost: dict[Case, tuple[float, Window]
 
     python = between(*PYTHON[1:3])
     native = between(*NATIVE[:2])
-    if python is None or native is None or python[1] <= 0 or native[2] <= 0:
+    if python is None or native is None:
+        return ""
+    if python[1] <= 0 or native[2] <= 0:
         return "The cost of one more frame is not known: the stacks were cut."
     python_ns = python[0] * 1000 / python[1]
     native_ns = (native[0] * 1000 - native[1] * python_ns) / native[2]

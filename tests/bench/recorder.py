@@ -34,7 +34,8 @@ def first_sample_s(pid: int, folder: Path, cache: Path) -> float:
     output = folder / "first.data"
     start = time.monotonic_ns()
     command = mixstack("record", "-p", str(pid), "-d", "0.3", "-r", "999", "-o", str(output))
-    run(command, XDG_CACHE_HOME=str(cache))
+    variables = {**environment(), "XDG_CACHE_HOME": str(cache)}
+    subprocess.run(command, check=True, capture_output=True, env=variables)
     return (next(read_capture(str(output)).samples()).time_ns - start) / 1e9
 
 

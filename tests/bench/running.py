@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Final, NamedTuple
 from tests.live.harness import MIXSTACK, Target, environment, wait_for_line
 
 TARGET: Final = Path(__file__).parent / "target.py"
+_USAGE: Final = Path(__file__).with_name("usage.py")
 _POLL_S: Final = 0.02
 _START_S: Final = 60.0  # torch is large
 
@@ -46,24 +46,17 @@ class Usage(NamedTuple):
     rss_mb: float
 
 
-def run(command: Sequence[str], **more_environment: str) -> Usage:
+def run(command: Sequence[str]) -> Usage:
     """Run a command to its end; raises if it fails."""
-    start = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**environment(), **more_environment},
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(_USAGE), *command],
+        capture_output=True,
+        text=True,
+        env=environment(),
     )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stderr.close()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {said.decode(errors='replace')}")
-    return Usage(time.monotonic() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+    return Usage(*map(float, done.stdout.split()))
 
 
 def mixstack(*arguments: str) -> list[str]:

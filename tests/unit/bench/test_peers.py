@@ -15,17 +15,17 @@ from tests.bench.truth import judge
 PY, NATIVE, NAMELESS = Kind.PYTHON, Kind.NATIVE, Kind.NAMELESS
 
 PERF = """\
-python 23786:
+python 23786
 \tffffffff821f8054 __schedule ([kernel.kallsyms])
 \t           cf545 __GI___clock_nanosleep (inlined)
 \t          3239c9 time_sleep (/lib/libpython3.13.so.1.0)
 \t    7f93ee697a45 py::main:/app/a b.py (/tmp/perf-23786.map)
 \t    7f93ee697a46 [unknown] (/lib/libc.so.6)
 
-my thread 23787:
+my thread 23787
 \t           1 run(int, char const*) (/lib/lib.so)
 
-python 23786:
+python 23786
 
 """
 
