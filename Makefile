@@ -3,8 +3,9 @@
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
 #   make test-bcc  the live tests with the other loader
 #   make lint    only lint and types
-#   make bench   the numbers of docs/benchmarks.md, on this machine
-#   make bench-quick   the same with fewer repetitions, in some three minutes; the page stays as it is
+#   make bench   the numbers of docs/benchmarks.md, on this machine, beside other profilers (some 40 minutes; may
+#                be stopped: each section is kept when it ends). ONLY="truth merge": these alone; TORCH=1: torch too
+#   make bench-quick   fewer cases and repetitions, in less than three minutes; the page stays as it is
 #   make guard   renew the counts that the tests hold mixstack to (instructions, calls, bytes, modules)
 #   make support the table of docs/support.md: how stacks join on every build
 #   make oracle  the oracles at full length: a million samples against trampolines, 300 stops with gdb per
@@ -26,7 +27,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test test-bcc lint bench bench-quick guard support oracle losses trees wheel setup setup-dev clean
+.PHONY: demo test test-bcc lint bench bench-quick bench-packages guard support oracle losses trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -63,11 +64,15 @@ lint: setup-dev
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-bench: setup-dev trees
-	$(PYTHON) -m tests.bench.run
+bench: bench-packages trees
+	$(PYTHON) -m tests.bench.run $(addprefix --only ,$(ONLY))
 
-bench-quick: setup-dev trees
-	$(PYTHON) -m tests.bench.run --quick
+bench-quick: bench-packages trees
+	$(PYTHON) -m tests.bench.run --quick $(addprefix --only ,$(ONLY))
+
+# What only measurements need: pyperformance, numpy, and with TORCH=1 torch.
+bench-packages: setup-dev
+	$(PYTHON) -m tests.bench.packages $(if $(TORCH),--torch)
 
 guard: setup-dev
 	$(PYTHON) -m tests.guard.record

@@ -1,159 +1,130 @@
-"""How long `mixstack merge` takes, on captures of a known shape that are written here."""
+"""How long `mixstack merge` takes, and how that grows, beside `perf script`, collapsed."""
 
 from __future__ import annotations
 
-import random
-import struct
+import os
+import shlex
+import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
-
-from mixstack.capture.writer import CaptureWriter
-from mixstack.model import (
-    ChainEnd,
-    Code,
-    CodeKey,
-    Footer,
-    Interpreter,
-    KernelSymbol,
-    Losses,
-    Mapping,
-    MappingSnapshot,
-    Module,
-    NativeEnd,
-    NativeFrame,
-    Process,
-    PythonFrame,
-    RawStack,
-    Recording,
-    Sample,
-    Segment,
-    Step,
-    Symbol,
-)
-from tests.encode import encode_sample
+from typing import Final, NamedTuple
 
 from .report import Section
-from .running import mixstack, run
+from .running import Usage, mixstack, run, target
+from .synthetic import DISTINCT, write_capture
 
 GOALS_S: Final = {1_000_000: 5.0, 10_000_000: 60.0}  # by samples
 GOAL_MB: Final = 400
-DISTINCT: Final = 20_000
-_PID: Final = 4242
-_CODES: Final = 2000
-_FUNCTIONS: Final = 3000
-_LIBPYTHON: Final = 0x7F10_0000_0000
-_LIBRARY: Final = 0x7F20_0000_0000
-_FUNCTION_SIZE: Final = 0x100
-_CALLS_PER_FUNCTION: Final = 4
-_LINES_PER_CODE: Final = 5
-_TIME_AT: Final = 8  # of `time_ns` in struct ms_sample
-_THREADS: Final = 8
-_EVALUATORS: Final = 3
-_BATCH: Final = 1000
+FORMATS: Final = ("speedscope", "collapsed")
+COLLAPSE: Final = Path(__file__).with_name("collapse.py")
+PERF_HZ: Final = 9999
 
 
-def stack(chance: random.Random) -> RawStack:
-    """40 frames: three evaluators with six Python frames each, C between and below them."""
-    native: list[NativeFrame] = []
-    segments: list[Segment] = []
-    top = 0x7FFD_0000_0000
-    for _ in range(_EVALUATORS):
-        for _ in range(6):
-            native.append(NativeFrame(_native_pc(chance), top, Step.CALLER))
-            top -= 0x60
-        native.append(NativeFrame(_LIBPYTHON + 0x44, top, Step.CALLER))
-        top -= 0x200
-        frames = tuple(_python_frame(chance) for _ in range(6))
-        segments.append(Segment(top + 0x40, frames))
-    native.append(NativeFrame(_native_pc(chance), top, Step.LEAF))
-    return RawStack(
-        (), tuple(native), NativeEnd.ROOT, tuple(segments), ChainEnd.ROOT, top - 0x40, False, None
-    )
+class Peer(NamedTuple):
+    """A recording by perf: its way to walk a stack, how many samples are wanted."""
+
+    graph: str
+    samples: int
 
 
-def _native_pc(chance: random.Random) -> int:
-    call = chance.randrange(_CALLS_PER_FUNCTION)
-    return _LIBRARY + chance.randrange(_FUNCTIONS) * _FUNCTION_SIZE + 0x20 + 0x10 * call
+class Measured(NamedTuple):
+    samples: int
+    wall_s: float
+    cpu_s: float
+    rss_mb: float
+    data_bytes: int
+
+    def growth(self, smaller: Measured | None) -> str:
+        """Of time and memory since that one, whose samples are fewer."""
+        if smaller is None:
+            return ""
+        more, longer = self.samples / smaller.samples, self.wall_s / smaller.wall_s
+        return f"×{longer:.1f}, ×{self.rss_mb / smaller.rss_mb:.1f} for ×{more:.1f}"
 
 
-def _python_frame(chance: random.Random) -> PythonFrame:
-    number = chance.randrange(_CODES)
-    return PythonFrame(_key(number), 2 * chance.randrange(_LINES_PER_CODE))
-
-
-def _key(number: int) -> CodeKey:
-    return CodeKey(0x5500_0000_0000 + number * 0x200, number * 2654435761 % (1 << 32))
-
-
-def write_capture(path: Path, samples: int, distinct: int = DISTINCT) -> None:
-    """A recording at 999 Hz of eight threads; every stack is as likely as every other."""
-    chance = random.Random(1)
-    records = [
-        bytearray(encode_sample(Sample(0, _PID, _PID + i % _THREADS, 0, "worker", stack(chance))))
-        for i in range(distinct)
-    ]
-    recording = Recording(
-        "0.1.0", ("python", "app.py"), 999, "cpu-clock", 0, 0, "machine", "6.1", "x86_64", 8
-    )
-    writer = CaptureWriter(str(path), recording)
-    writer.add_modules([Module(0, "/lib/libpython.so", None), Module(1, "/lib/lib.so", None)])
-    writer.add_processes(
-        [Process(_PID, ("python", "app.py"), Interpreter((3, 12, 1), 0, (0x40, 0x1000)))]
-    )
-    size = _FUNCTIONS * _FUNCTION_SIZE
-    mappings = (
-        Mapping(_LIBPYTHON, _LIBPYTHON + 0x1000, _LIBPYTHON, 0, None),
-        Mapping(_LIBRARY, _LIBRARY + size, _LIBRARY, 1, None),
-    )
-    writer.add_mappings(MappingSnapshot(_PID, 0, mappings))
-    writer.add_symbols([Symbol(0, 0x40, 0x1000, "_PyEval_EvalFrameDefault")])
-    writer.add_symbols(
-        Symbol(1, i * _FUNCTION_SIZE, (i + 1) * _FUNCTION_SIZE, f"function_{i}")
-        for i in range(_FUNCTIONS)
-    )
-    writer.add_kernel_symbols([KernelSymbol(1 << 63, (1 << 63) + 1, "entry", None)])
-    table = b"\xd8\x01" * _LINES_PER_CODE  # one code unit each, each a line further (PEP 626)
-    writer.add_codes(
-        Code(_PID, _key(i), f"f{i}", f"Class{i % 97}.f{i}", f"/app/m{i % 211}.py", i, table)
-        for i in range(_CODES)
-    )
-    pack_time = struct.Struct("<Q").pack_into
-    step = 1_001_001 // _THREADS
-    for start in range(0, samples, _BATCH):
-        batch = bytearray()
-        for number in range(start, min(start + _BATCH, samples)):
-            record = records[chance.randrange(distinct)]
-            pack_time(record, _TIME_AT, number * step)
-            batch += record
-        writer.add_samples(batch)
-    writer.close(Footer(samples * step, samples, Losses(), "duration"))
-
-
-def section(counts: tuple[int, ...]) -> Section:
+def section(counts: Sequence[int], peers: Sequence[Peer], python: str) -> Section:
     out = Section(
         "Merge",
-        ("samples", "format", "seconds", "goal", "peak RSS", "goal", "capture"),
-        f"A synthetic capture: {DISTINCT:,} distinct stacks of 40 frames in any order, "
-        f"{_THREADS} threads.",
+        (
+            *("tool", "samples", "seconds", "goal", "peak RSS", "goal"),
+            *("growth: time, memory", "bytes/sample"),
+        ),
+        f"mixstack: a synthetic capture at 999 Hz, {DISTINCT:,} distinct stacks of 40 frames in "
+        "any order, 8 threads. perf: recordings of a program that computes, at "
+        f"{PERF_HZ} Hz, for as long as so many samples take, through `perf script --no-inline` and "
+        "a collapsing script of the benchmark's own (20 lines of Python); no other is part of it. "
+        "Peak RSS: of the larger of the two.",
     )
     with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        last: dict[str, Measured] = {}
         for count in counts:
-            path = Path(name) / "out.data"
+            path = folder / "out.data"
             path.unlink(missing_ok=True)
             write_capture(path, count)
-            for format_ in ("speedscope", "collapsed"):
-                command = mixstack("merge", "-f", format_, "-o", f"{name}/out", str(path))
-                wall_s, cpu_s, rss = run(command)
+            for format_ in FORMATS:
+                words = mixstack("merge", "-f", format_, "-o", str(folder / "out"), str(path))
+                found = _measured(count, run(words), path)
                 what = f"merge of {count:,} samples, {format_}"
-                limit_s = GOALS_S.get(count)
-                out.add(
-                    f"{count:,}",
-                    format_,
-                    f"{wall_s:.1f} s, CPU {cpu_s:.1f} s",
-                    out.goal(what, wall_s, limit_s, " s", 1) if limit_s else "",
-                    f"{rss:.0f} MB",
-                    out.goal(f"{what}, peak RSS", rss, GOAL_MB, " MB", 0) if limit_s else "",
-                    f"{path.stat().st_size / count:.0f} B/sample",
-                )
+                _show(out, f"merge -f {format_}", what, found, last, GOALS_S.get(count))
+            path.unlink()
+        for peer in peers:
+            data = folder / "perf.data"
+            samples = record_with_perf(python, peer, data)
+            usage = run(["sh", "-c", _pipe(data, folder / "out")])
+            tool = f"perf script, collapsed (--call-graph {peer.graph})"
+            found = _measured(samples, usage, data)
+            _show(out, tool, f"{tool}, {samples:,} samples", found, last, None)
+            data.unlink()
     return out
+
+
+def _measured(samples: int, usage: Usage, data: Path) -> Measured:
+    return Measured(samples, *usage, data.stat().st_size)
+
+
+def _show(
+    out: Section,
+    tool: str,
+    what: str,
+    found: Measured,
+    last: dict[str, Measured],
+    limit_s: float | None,
+) -> None:
+    out.values[what] = list(found)
+    out.add(
+        tool,
+        f"{found.samples:,}",
+        f"{found.wall_s:.1f} s, CPU {found.cpu_s:.1f} s",
+        out.goal(what, found.wall_s, limit_s, " s", 1) if limit_s else "",
+        f"{found.rss_mb:.0f} MB",
+        out.goal(f"{what}, peak RSS", found.rss_mb, GOAL_MB, " MB", 0) if limit_s else "",
+        found.growth(last.get(tool)),
+        f"{found.data_bytes / found.samples:,.0f}",
+    )
+    last[tool] = found
+
+
+def record_with_perf(python: str, peer: Peer, data: Path) -> int:
+    """Record as many samples as are wanted, or a few less; how many they are."""
+    cpus = os.cpu_count() or 1
+    with ExitStack() as stack:
+        pids = [str(stack.enter_context(target(python, "mixed")).pid) for _ in range(cpus)]
+        command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(PERF_HZ)]
+        command += ["--call-graph", peer.graph, "-p", ",".join(pids), "-o", str(data)]
+        # perf starts this once it samples
+        command += ["--", "sleep", f"{peer.samples / (PERF_HZ * cpus):.2f}"]
+        subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
+    counted = subprocess.run(
+        ["perf", "script", "-F", "tid,time", "-G", "-i", str(data)], capture_output=True, check=True
+    )
+    return max(1, len(counted.stdout.splitlines()))
+
+
+def _pipe(data: Path, output: Path) -> str:
+    script = ["perf", "script", "--no-inline", "-F", "comm,tid,ip,sym,dso", "-i", str(data)]
+    collapse = [sys.executable, str(COLLAPSE)]
+    return f"{shlex.join(script)} 2>/dev/null | {shlex.join(collapse)} > {shlex.quote(str(output))}"

@@ -9,10 +9,8 @@ from __future__ import annotations
 import ctypes
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import chain
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final, NamedTuple
 
 from mixstack.bpf.probe import Probe, Sizes
@@ -26,11 +24,15 @@ from mixstack.record.shared import Listener, Shared
 from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 
-from .report import Section, spread
+from ..interpreters import Build
+from .kernel_statistics import program_runs, statistics_on
+from .read_floor import read_ns
+from .report import Section, Spread, spread
 from .running import target
 
-GOAL_US: Final = 7.0
-_STATS: Final = Path("/proc/sys/kernel/bpf_stats_enabled")
+GOAL_US: Final = 5.0
+GOAL_PYTHON_NS: Final = 100
+GOAL_NATIVE_NS: Final = 150
 _SETTLE_S: Final = 0.3
 _HEAD: Final = ctypes.sizeof(SampleHead)
 
@@ -51,27 +53,36 @@ class Shape(NamedTuple):
     depth: int
 
 
-BASE: Final = Shape("about 15 native, 10 Python", "mixed", 0)
-DEEP: Final = (
-    Shape("50 Python frames", "python", 46),
-    Shape("200 Python frames", "python", 196),
-    Shape("recursion through C, 30 deep", "through-c", 28),
-    Shape("100 native frames", "native", 45),
+BASE: Final = Shape("15 native, 10 Python", "mixed", 0)
+PYTHON: Final = tuple(Shape(f"{n} Python", "python", n - 4) for n in (10, 50, 100, 500))
+NATIVE: Final = tuple(
+    Shape(f"{n} native", "native", depth) for n, depth in ((15, 3), (60, 25), (200, 95))
 )
+THROUGH_C: Final = Shape("recursion through C, 30 deep", "through-c", 28)
+RATES_HZ: Final = (99, 999, 4999, 9999)
+LOADERS: Final = ("libbpf", "bcc")
 
 
-@contextmanager
-def statistics_on() -> Iterator[None]:
-    """The kernel measures BPF programs while this lasts."""
-    before = _STATS.read_text()
-    _STATS.write_text("1")
-    try:
-        yield
-    finally:
-        _STATS.write_text(before)
+class Case(NamedTuple):
+    shape: Shape
+    build: Build
+    rate_hz: int = 999
+    loader: str = "libbpf"
 
 
-def measure(pid: int, rate_hz: int, seconds: float) -> Window:
+def cases(builds: Sequence[Build], quick: bool) -> list[Case]:
+    """builds: the newest last, on which all is measured; on the others the usual stack is."""
+    newest = builds[-1]
+    found = [Case(BASE, newest, rate) for rate in RATES_HZ]
+    found.append(Case(BASE, newest, 999, "bcc"))
+    if quick:
+        return [*found, *(Case(s, newest) for s in (*PYTHON[1:3], *NATIVE[:2]))]
+    found += [Case(BASE, build) for build in builds[:-1]]
+    deep = [*PYTHON, *NATIVE, THROUGH_C]
+    return found + [Case(shape, newest, 999, loader) for loader in LOADERS for shape in deep]
+
+
+def measure(pid: int, rate_hz: int, seconds: float, loader: str = "libbpf") -> Window:
     """Record a process for a while, with nothing but the probe and its tables."""
     process = TargetProcess.open(pid)
     registry = ModuleRegistry(cache_folder())
@@ -79,7 +90,7 @@ def measure(pid: int, rate_hz: int, seconds: float) -> Window:
         registry.find(process, line)
     rows, pages = registry.table_sizes()
     with ExitStack() as stack:
-        probe = Probe(Sizes(MAPPINGS_MAX, pages + (1 << 16), rows + (1 << 20), 1 << 24))
+        probe = Probe(Sizes(MAPPINGS_MAX, pages + (1 << 16), rows + (1 << 20), 1 << 24), loader)
         stack.callback(probe.close)
         describer = Describer(registry, TableSpace(probe.rows, probe.pages))
         listener = Listener(lambda _: None, lambda _: None, lambda _pid, _note: None, print, print)
@@ -88,9 +99,9 @@ def measure(pid: int, rate_hz: int, seconds: float) -> Window:
         follower.refresh(asked=True)
         probe.start(rate_hz)
         _drain(probe, _SETTLE_S)
-        before = (probe.total(Counter.SAMPLES), *_program_runs())
+        before = (probe.total(Counter.SAMPLES), *program_runs())
         samples = _drain(probe, seconds)
-        after = (probe.total(Counter.SAMPLES), *_program_runs())
+        after = (probe.total(Counter.SAMPLES), *program_runs())
     counts, runs, run_ns = (b - a for a, b in zip(before, after, strict=True))
     native, python = _mean_frames(samples)
     return Window(counts, runs, run_ns, native, python)
@@ -103,21 +114,6 @@ def _drain(probe: Probe, seconds: float) -> bytes:
         time.sleep(0.05)
         drained.append(probe.drain().samples)
     return b"".join(drained)
-
-
-def _program_runs() -> tuple[int, int]:
-    """(run_cnt, run_time_ns) of the program of this process that ran: proc(5), fdinfo."""
-    totals = [0, 0]
-    for path in Path("/proc/self/fdinfo").iterdir():
-        try:
-            text = path.read_text()
-        except OSError:
-            continue
-        found = dict(line.split(":\t") for line in text.splitlines() if ":\t" in line)
-        if "prog_id" in found:
-            totals[0] += int(found.get("run_cnt", 0))
-            totals[1] += int(found.get("run_time_ns", 0))
-    return totals[0], totals[1]
 
 
 def _mean_frames(samples: bytes) -> tuple[float, float]:
@@ -140,52 +136,80 @@ def early_exit_ns(python: str, seconds: float) -> float:
     return window.run_ns / max(1, window.runs)
 
 
-def section(pythons: list[tuple[str, str]], *, seconds: float, repeats: int) -> Section:
-    """pythons: (version, executable), the newest last."""
+def section(wanted: Sequence[Case], *, seconds: float, repeats: int) -> Section:
     out = Section(
         "The probe, per sample",
-        ("target", "CPython", "rate", "native", "Python", "µs per sample", "goal", "of the CPU"),
+        (
+            *("stack", "CPython", "rate", "loader", "native", "Python", "µs per sample", "goal"),
+            *("floor, µs", "of the CPU"),
+        ),
     )
-    newest, python = pythons[-1]
-    cases = chain(
-        ((BASE, newest, python, rate) for rate in (99, 999, 4999)),
-        ((BASE, version, other, 999) for version, other in pythons[:-1]),
-        ((shape, newest, python, 999) for shape in DEEP),
-    )
-    cost: dict[Shape, tuple[float, Window]] = {}
+    newest = wanted[0].build
+    cost: dict[Case, tuple[float, Window]] = {}
     with statistics_on():
-        exit_ns = early_exit_ns(python, seconds)
-        for shape, version, executable, rate in cases:
-            with target(executable, shape.shape, shape.depth) as started:
-                longer = seconds * (3 if rate < 999 else 1)
-                windows = [measure(started.pid, rate, longer) for _ in range(repeats)]
-            windows = [w for w in windows if w.samples]
-            if not windows:
-                raise RuntimeError(f"{shape.name}, CPython {version}: no sample was taken")
-            each = spread(
-                (w.run_ns - (w.runs - w.samples) * exit_ns) / w.samples / 1000 for w in windows
-            )
+        exit_ns = early_exit_ns(newest.executable, seconds)
+        floor_ns = read_ns(newest.executable, 4999, seconds)
+        for case in wanted:
+            each, window = _cost_us(case, exit_ns, seconds, repeats)
+            name = f"{case.shape.name}, {case.build.id}, {case.rate_hz} Hz, {case.loader}"
+            out.values[f"{name}: µs"] = list(each)
+            cost[case] = each.median, window
             goal = ""
-            if shape is BASE and rate == 999:
-                goal = out.goal(f"probe, {shape.name}, {version}", each.median, GOAL_US, " µs", 1)
-            if version == newest and rate == 999:
-                cost[shape] = each.median, windows[0]
-            share = f"{each.median * rate / 10_000:.2f} %"
-            frames = (f"{windows[0].native:.0f}", f"{windows[0].python:.0f}")
-            out.add(shape.name, version, f"{rate} Hz", *frames, each.show(digits=1), goal, share)
+            if case.shape is BASE and case.rate_hz == 999 and case.loader == "libbpf":
+                goal = out.goal(f"probe, {name}", each.median, GOAL_US, " µs", 1)
+            out.add(
+                case.shape.name,
+                case.build.id,
+                f"{case.rate_hz} Hz",
+                case.loader,
+                f"{window.native:.0f}",
+                f"{window.python:.0f}",
+                each.show(digits=1),
+                goal,
+                f"{(window.native + window.python) * floor_ns / 1000:.1f}",
+                f"{each.median * case.rate_hz / 10_000:.2f} %",
+            )
     out.note = (
         f"By the kernel's own run_time_ns. A tick in another process costs {exit_ns:.0f} ns; those "
-        "are taken off. " + _per_frame(cost)
+        f"are taken off. Floor: one read of the process' memory for each frame, {floor_ns:.0f} ns "
+        "each as measured by a program that does nothing else. " + _per_frame(out, newest, cost)
     )
     return out
 
 
-def _per_frame(cost: dict[Shape, tuple[float, Window]]) -> str:
-    base_us, base = cost[BASE]
-    few, many, _, native = (cost[shape] for shape in DEEP)
-    if many[1].python <= few[1].python or native[1].native <= base.native:
+def _cost_us(case: Case, exit_ns: float, seconds: float, repeats: int) -> tuple[Spread, Window]:
+    with target(case.build.executable, case.shape.shape, case.shape.depth) as started:
+        longer = seconds * (3 if case.rate_hz < 999 else 1)
+        found = [measure(started.pid, case.rate_hz, longer, case.loader) for _ in range(repeats)]
+    windows = [window for window in found if window.samples]
+    if not windows:
+        raise RuntimeError(f"{case}: no sample was taken")
+    each = spread((w.run_ns - (w.runs - w.samples) * exit_ns) / w.samples / 1000 for w in windows)
+    return each, windows[0]
+
+
+def _per_frame(out: Section, build: Build, cost: dict[Case, tuple[float, Window]]) -> str:
+    """What a frame more costs, from the second and the third depth of each kind."""
+
+    def between(few: Shape, many: Shape) -> tuple[float, float, float] | None:
+        if Case(few, build) not in cost or Case(many, build) not in cost:
+            return None
+        (us, window), (more_us, more) = cost[Case(few, build)], cost[Case(many, build)]
+        return more_us - us, more.python - window.python, more.native - window.native
+
+    python = between(*PYTHON[1:3])
+    native = between(*NATIVE[:2])
+    if python is None or native is None:
+        return ""
+    if python[1] <= 0 or native[2] <= 0:
         return "The cost of one more frame is not known: the stacks were cut."
-    python_ns = (many[0] - few[0]) * 1000 / (many[1].python - few[1].python)
-    extra_python = (native[1].python - base.python) * python_ns
-    native_ns = ((native[0] - base_us) * 1000 - extra_python) / (native[1].native - base.native)
-    return f"One more Python frame: {python_ns:.0f} ns; one more native frame: {native_ns:.0f} ns."
+    python_ns = python[0] * 1000 / python[1]
+    native_ns = (native[0] * 1000 - native[1] * python_ns) / native[2]
+    goals = (
+        out.goal("probe, one more Python frame", python_ns, GOAL_PYTHON_NS, " ns", 0),
+        out.goal("probe, one more native frame", native_ns, GOAL_NATIVE_NS, " ns", 0),
+    )
+    return (
+        f"One more Python frame: {python_ns:.0f} ns (goal {goals[0]}); one more native frame: "
+        f"{native_ns:.0f} ns (goal {goals[1]})."
+    )

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from mixstack.bpf.probe import Probe, Sizes
 from mixstack.capture.reader import read_capture
-from tests.live.harness import environment
+from tests.live.harness import environment, until
 
 from .report import Section, Spread, spread
 from .running import cpu_ns, mixstack, peak_rss_mb, py_spy, run, target
@@ -22,6 +24,7 @@ GOAL_COLD_S: Final = 1.0
 GOAL_SHARE: Final = 0.5  # percent of a core at 99 Hz
 GOAL_RSS_MB: Final = 60
 GOAL_BYTES: Final = 64
+_START_S: Final = 60.0  # at most, on a busy machine
 _STEADY_AFTER_S: Final = 3.0
 _USUAL: Final = Sizes(mappings=8192, pages=1 << 17, rows=1 << 21, ring_bytes=1 << 20)
 
@@ -31,12 +34,18 @@ def first_sample_s(pid: int, folder: Path, cache: Path) -> float:
     output = folder / "first.data"
     start = time.monotonic_ns()
     command = mixstack("record", "-p", str(pid), "-d", "0.3", "-r", "999", "-o", str(output))
-    run(command, XDG_CACHE_HOME=str(cache))
+    variables = {**environment(), "XDG_CACHE_HOME": str(cache)}
+    subprocess.run(command, check=True, capture_output=True, env=variables)
     return (next(read_capture(str(output)).samples()).time_ns - start) / 1e9
 
 
-def attach_section(pythons: dict[str, str], shapes: dict[str, str], *, repeats: int) -> Section:
-    """pythons, shapes: by the name of the target, its interpreter and what it does."""
+class Attached(NamedTuple):
+    title: str
+    python: str
+    shape: str
+
+
+def attach_section(wanted: Sequence[Attached], *, repeats: int) -> Section:
     out = Section(
         "Attach to first sample",
         ("target", "tables", "seconds", "goal", "py-spy dump --native"),
@@ -45,8 +54,8 @@ def attach_section(pythons: dict[str, str], shapes: dict[str, str], *, repeats: 
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for title, python in pythons.items():
-            with target(python, shapes[title]) as started:
+        for title, python, shape in wanted:
+            with target(python, shape) as started:
                 warm = folder / "warm"
                 first_sample_s(started.pid, folder, warm)
                 cold, cached = [], []
@@ -55,11 +64,14 @@ def attach_section(pythons: dict[str, str], shapes: dict[str, str], *, repeats: 
                     cached.append(first_sample_s(started.pid, folder, warm))
                 peer = _py_spy_dump(started.pid)
             for tables, times, limit in (
-                ("cold", spread(cold), GOAL_COLD_S),
-                ("cached", spread(cached), GOAL_CACHED_S),
+                ("cold", cold, GOAL_COLD_S),
+                ("cached", cached, GOAL_CACHED_S),
             ):
-                goal = out.goal(f"attach, {title}, tables {tables}", times.median, limit, " s")
-                out.add(title, tables, times.show(" s"), goal, peer)
+                what = f"attach, {title}, tables {tables}"
+                out.values[f"{what}: seconds"] = times
+                found = spread(times)
+                goal = out.goal(what, found.median, limit, " s")
+                out.add(title, tables, found.show(" s"), goal, peer)
         load = probe_load()
         out.add("(loading the probe alone)", "", load.show(" s"), "", "")
     return out
@@ -86,64 +98,115 @@ def probe_load() -> Spread:
 
 
 class Steady(NamedTuple):
-    """share: percent of a core, second by second; bytes per sample; samples; peak RSS in MB."""
+    """share: percent of a core, second by second; bytes per sample; peak RSS in MB.
+
+    per_cpu_s: samples that a second of the recorder's CPU time drains and writes.
+    """
 
     share: Spread
     bytes_per_sample: float
     samples: int
+    per_cpu_s: float
     rss_mb: float
 
 
-def steady(pid: int, rate_hz: int, seconds: float, folder: Path) -> Steady:
+def steady(whom: Sequence[str], rate_hz: int, seconds: float, folder: Path) -> Steady:
     """A recording, looked at from a while after its start until its end."""
     output = folder / "steady.data"
+    output.unlink(missing_ok=True)
     process = subprocess.Popen(
-        mixstack("record", "-p", str(pid), "-r", str(rate_hz), "-o", str(output)),
+        mixstack("record", *whom, "-r", str(rate_hz), "-o", str(output)),
         stderr=subprocess.DEVNULL,
         env=environment(),
     )
-    time.sleep(_STEADY_AFTER_S)
-    at, size = time.monotonic_ns(), output.stat().st_size
-    shares = []
-    while time.monotonic_ns() < at + seconds * 1e9:
-        cpu, begin = cpu_ns(process.pid), time.monotonic_ns()
-        time.sleep(1)
-        shares.append((cpu_ns(process.pid) - cpu) / (time.monotonic_ns() - begin) * 100)
-    rss_mb = peak_rss_mb(process.pid)
-    os.kill(process.pid, signal.SIGINT)
-    process.wait()
-    samples = sum(sample.time_ns >= at for sample in read_capture(str(output)).samples())
+    try:
+        until(output.exists, _START_S)
+        time.sleep(_STEADY_AFTER_S)
+        at, size, spent = time.monotonic_ns(), output.stat().st_size, cpu_ns(process.pid)
+        shares = []
+        while time.monotonic_ns() < at + seconds * 1e9:
+            cpu, begin = cpu_ns(process.pid), time.monotonic_ns()
+            time.sleep(1)
+            shares.append((cpu_ns(process.pid) - cpu) / (time.monotonic_ns() - begin) * 100)
+        spent, end = cpu_ns(process.pid) - spent, time.monotonic_ns()
+        rss_mb = peak_rss_mb(process.pid)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+    taken = [sample.time_ns for sample in read_capture(str(output)).samples()]
+    samples = sum(at <= time_ns for time_ns in taken)
+    drained = sum(at <= time_ns < end for time_ns in taken)
     grown = output.stat().st_size - size
-    return Steady(spread(shares), grown / max(1, samples), samples, rss_mb)
+    return Steady(spread(shares), grown / max(1, samples), samples, drained / (spent / 1e9), rss_mb)
 
 
-def steady_section(python: str, shapes: dict[str, int], *, seconds: float) -> Section:
-    """shapes: what the targets do, with their depths."""
+class Crowd(NamedTuple):
+    """Targets that are recorded at once: what they do, how many; all processes or just that one."""
+
+    title: str
+    shape: str
+    depth: int = 0
+    count: int = 1
+    everything: bool = False
+
+
+def crowds() -> list[Crowd]:
+    cpus = os.cpu_count() or 1
+    return [
+        Crowd("mixed", "mixed"),
+        Crowd("recursion through C", "through-c", 28),
+        Crowd(f"record -a, mixed on each of {cpus} CPUs", "mixed", 0, cpus, True),
+    ]
+
+
+def steady_section(
+    python: str, wanted: Sequence[Crowd], rates_hz: Sequence[int], *, seconds: float
+) -> Section:
     out = Section(
         "The recorder",
-        ("target", "rate", "% of a core", "goal", "peak RSS", "goal", "bytes/sample", "goal"),
+        (
+            *("target", "rate", "% of a core", "goal", "peak RSS", "goal", "bytes/sample", "goal"),
+            *("samples/s", "samples per CPU second"),
+        ),
         f"From {_STEADY_AFTER_S:.0f} s after the start, for {seconds:.0f} s, second by second. The "
-        "highest second is that of the first sample in the kernel: the kernel's symbols are read.",
+        "highest second is that of the first sample in the kernel: the kernel's symbols are read. "
+        "Samples per CPU second: what the recorder drains and writes in a second of its own CPU "
+        "time, so how many a core of its own could follow.",
     )
     with tempfile.TemporaryDirectory() as name:
-        for shape, depth in shapes.items():
-            with target(python, shape, depth) as started:
-                for rate in (99, 999):
-                    found = steady(started.pid, rate, seconds, Path(name))
-                    what = f"recorder, {shape}, {rate} Hz"
-                    limited = rate == 99
-                    out.add(
-                        shape,
-                        f"{rate} Hz",
-                        found.share.show(),
-                        out.goal(f"{what}, share", found.share.median, GOAL_SHARE, " %")
-                        if limited
-                        else "",
-                        f"{found.rss_mb:.0f} MB",
-                        out.goal(f"{what}, peak RSS", found.rss_mb, GOAL_RSS_MB, " MB", 0),
-                        f"{found.bytes_per_sample:.0f} ({found.samples} samples)",
-                        out.goal(f"{what}, size", found.bytes_per_sample, GOAL_BYTES, " B", 0)
-                        if not limited
-                        else "",
-                    )
+        for crowd in wanted:
+            with ExitStack() as stack:
+                started = [
+                    stack.enter_context(target(python, crowd.shape, crowd.depth))
+                    for _ in range(crowd.count)
+                ]
+                whom = ("-a",) if crowd.everything else ("-p", str(started[0].pid))
+                for rate in rates_hz:
+                    found = steady(whom, rate, seconds, Path(name))
+                    _show(out, f"recorder, {crowd.title}, {rate} Hz", crowd, rate, found, seconds)
     return out
+
+
+def _show(
+    out: Section, what: str, crowd: Crowd, rate_hz: int, found: Steady, seconds: float
+) -> None:
+    share = size = rss = ""
+    if rate_hz == 99:
+        share = out.goal(f"{what}, share", found.share.median, GOAL_SHARE, " %")
+    if rate_hz == 999:
+        size = out.goal(f"{what}, size", found.bytes_per_sample, GOAL_BYTES, " B", 0)
+    if rate_hz <= 999:
+        rss = out.goal(f"{what}, peak RSS", found.rss_mb, GOAL_RSS_MB, " MB", 0)
+    out.values[what] = [*found.share, *found[1:]]
+    out.add(
+        crowd.title,
+        f"{rate_hz} Hz",
+        found.share.show(),
+        share,
+        f"{found.rss_mb:.0f} MB",
+        rss,
+        f"{found.bytes_per_sample:.0f} ({found.samples} samples)",
+        size,
+        f"{found.samples / seconds:,.0f}",
+        f"{found.per_cpu_s:,.0f}",
+    )

@@ -1,114 +1,197 @@
-"""The numbers of docs/benchmarks.md: `python -m tests.bench.run [--quick] [SECTION...]`, as root.
+"""The numbers of docs/benchmarks.md: `python -m tests.bench.run [--quick] [--only SECTION]...`.
 
-Prints each section as it is done, and writes all of them to bench/results. Only a whole run,
-neither quick nor of single sections, writes the page. A timing is never a test: a missed goal is
-written down, the exit code stays 0.
+As root. Each section is written to bench/results when it ends, so a run may be stopped at any time;
+one that was not run keeps its older numbers, with their own date and commit. The page is made of
+the newest file there. A quick run goes into a file of its own, and leaves the page alone. A timing
+is never a test: a missed goal is written down, and only a section that fails makes the exit code 1.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import mixstack
+
 from ..interpreters import Build, all_builds
-from . import merging, probe_cost, recorder, slowdown, unwind_tables
-from .report import Section, as_json, document
+from . import merging, packages, probe_cost, recorder, slowdown, start_up, truth, unwind_tables
+from .peers import versions
+from .report import Origin, Results, Section
 
 ROOT: Final = Path(__file__).parent.parent.parent
-RESULTS: Final = ROOT / "bench" / "results"  # of this machine alone: not committed
+FOLDER: Final = ROOT / "bench" / "results"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
-MINORS: Final = ((3, 11), (3, 12), (3, 13))
+QUICK: Final = "-quick"
+# By which the page is ordered.
+SECTIONS: Final = (
+    "slowdown",
+    "idle-threads",
+    "slowdown-3.15",
+    "truth",
+    "probe",
+    "attach",
+    "recorder",
+    "merge",
+    "start-up",
+    "tables",
+)
 
 
-def main(arguments: list[str]) -> int:
-    quick = "--quick" in arguments
-    wanted = [argument for argument in arguments if argument != "--quick"]
-    builds = [b for b in all_builds() if b.minor in MINORS and b.tree is None]
-    if os.geteuid() != 0 or not builds:
-        print("needs root, and a CPython 3.11, 3.12 or 3.13", file=sys.stderr)
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, fewer cases")
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="these sections alone")
+    chosen = parser.parse_args(arguments)
+    build = packages.measured()
+    if os.geteuid() != 0 or build is None or not packages.python(build).exists():
+        print("needs root, a CPython 3.12 or later, and make bench-packages", file=sys.stderr)
         return 2
+    origin = _origin(build, chosen.quick)
     begin = time.monotonic()
-    head = _head(quick)
-    print(head, flush=True)
-    sections = []
-    for name, make in _sections(builds, quick).items():
-        if wanted and name not in wanted:
+    made = _sections(build, chosen.quick)
+    results = latest(FOLDER, chosen.quick)
+    path = FOLDER / f"{origin.date[:10]}{QUICK if chosen.quick else ''}.json"
+    failed = []
+    for name in chosen.only or made:
+        if name not in made:
+            print(f"{name}: no interpreter here has it", file=sys.stderr)
             continue
-        section = make()
-        sections.append(section)
+        try:
+            section = made[name]()
+        except Exception:  # the sections before it took half an hour
+            traceback.print_exc()
+            failed.append(name)
+            continue
         print(section.markdown(), flush=True)
         for sentence in section.missed:
             print(f"missed: {sentence}", flush=True)
-    print(f"\n{time.monotonic() - begin:.0f} s in all")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    result = RESULTS / f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H%M%S}.json"
-    result.write_text(as_json(head, sections), encoding="utf-8")
-    print(f"wrote {result.relative_to(ROOT)}")
-    if not quick and not wanted:
-        PAGE.write_text(document(head, sections), encoding="utf-8")
-        print(f"wrote {PAGE.relative_to(ROOT)}")
-    return 0
+        print(f"{time.monotonic() - begin:.0f} s so far\n", flush=True)
+        results.sections[name] = origin, section
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        _replace(path, results.as_json())
+        if not chosen.quick:
+            _replace(PAGE, results.document(SECTIONS))
+    page = "" if chosen.quick else f" and {PAGE.relative_to(ROOT)}"
+    print(f"results: {path.relative_to(ROOT)}{page}")
+    for name in failed:
+        print(f"failed: {name}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _sections(builds: list[Build], quick: bool) -> dict[str, Callable[[], Section]]:
-    newest = builds[-1]
-    middle = next((b for b in reversed(builds) if b.trampoline), newest)
-    all_pythons = [(build.id, build.executable) for build in builds]
-    attach = {f"CPython {newest.id}": newest.executable}
-    shapes = {f"CPython {newest.id}": "mixed"}
-    numpy = next((b for b in reversed(builds) if _has_numpy(b)), None)
-    if numpy is not None:
-        attach[f"CPython {numpy.id} with numpy"] = numpy.executable
-        shapes[f"CPython {numpy.id} with numpy"] = "numpy"
-    files = unwind_tables.files((numpy or newest).executable)
-    return {
-        "probe": lambda: probe_cost.section(
-            all_pythons[-1:] if quick else all_pythons,
-            seconds=0.7 if quick else 1.5,
-            repeats=1 if quick else 2,
-        ),
-        "attach": lambda: recorder.attach_section(attach, shapes, repeats=2 if quick else 5),
-        "recorder": lambda: recorder.steady_section(
-            newest.executable,
-            {"mixed": 0} if quick else {"mixed": 0, "through-c": 28},
-            seconds=3 if quick else 8,
-        ),
+def latest(folder: Path, quick: bool) -> Results:
+    """Of the newest file of that kind: names are dates. Nothing if there is none."""
+    found = [p for p in sorted(folder.glob("*.json")) if p.stem.endswith(QUICK) is quick]
+    return Results.from_json(found[-1].read_text(encoding="utf-8")) if found else Results()
+
+
+def _replace(path: Path, text: str) -> None:
+    """At once: who stops the run finds the old file or the new one."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
+
+
+def _sections(build: Build, quick: bool) -> dict[str, Callable[[], Section]]:
+    """build: what is measured where one interpreter is enough."""
+    here = [b for b in all_builds() if b.tree is None and b.minor >= (3, 11)]
+    newest = next((b for b in reversed(all_builds()) if b.minor >= (3, 15)), None)
+    with_packages = packages.python(build)
+    attach = [recorder.Attached(f"CPython {build.id}", build.executable, "mixed")]
+    attach += [
+        recorder.Attached(f"CPython {build.id} with {name}", str(with_packages), name)
+        for name in ("numpy", "torch")
+        if packages.has(with_packages, name)
+    ]
+    found: dict[str, Callable[[], Section]] = {
         "slowdown": lambda: slowdown.section(
-            middle.executable, middle.id, repeats=2 if quick else 5, units=2 if quick else 3
+            "The target's slowdown",
+            build,
+            slowdown.PROGRAMS[-1:] if quick else slowdown.PROGRAMS,
+            slowdown.PROFILERS,
+            rounds=1 if quick else 5,
+            goals=True,
+        ),
+        "idle-threads": lambda: slowdown.section(
+            "The target's slowdown, with idle threads",
+            build,
+            slowdown.WITH_IDLE_THREADS[1:2] if quick else slowdown.WITH_IDLE_THREADS,
+            slowdown.PROFILERS,
+            rounds=1 if quick else 5,
+            goals=True,
+        ),
+        "truth": lambda: truth.section(
+            truth.runs(build, newest), {999: 1.0} if quick else {99: 6.0, 999: 3.0}
+        ),
+        "probe": lambda: probe_cost.section(
+            probe_cost.cases([build] if quick else here, quick),
+            seconds=0.4 if quick else 1.5,
+            repeats=1 if quick else 3,
+        ),
+        "attach": lambda: recorder.attach_section(
+            attach[:1] if quick else attach, repeats=1 if quick else 5
+        ),
+        "recorder": lambda: (
+            recorder.steady_section(
+                build.executable,
+                recorder.crowds()[::2],
+                (999,),
+                seconds=2,
+            )
+            if quick
+            else recorder.steady_section(
+                build.executable, recorder.crowds(), (99, 999, 9999), seconds=8
+            )
         ),
         "merge": lambda: merging.section(
-            (10_000,) if quick else (10_000, 100_000, 1_000_000, 10_000_000)
+            (10_000, 100_000) if quick else (10_000, 100_000, 1_000_000, 10_000_000),
+            [merging.Peer("fp", 10_000)]
+            if quick
+            else [
+                merging.Peer("fp", 10_000),
+                merging.Peer("fp", 100_000),
+                merging.Peer("fp", 1_000_000),
+                merging.Peer("dwarf", 1_000),
+                merging.Peer("dwarf", 10_000),
+            ],
+            build.executable,
         ),
-        "tables": lambda: unwind_tables.section(files, repeats=2 if quick else 5),
+        "start-up": lambda: start_up.section(repeats=5 if quick else 15),
+        "tables": lambda: unwind_tables.section(
+            unwind_tables.files(build.executable, with_packages), repeats=2 if quick else 5
+        ),
     }
-
-
-def _has_numpy(build: Build) -> bool:
-    asked = [build.executable, "-c", "import numpy"]
-    return subprocess.run(asked, capture_output=True).returncode == 0
-
-
-def _head(quick: bool) -> str:
-    date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-    return "\n".join(
-        (
-            "# Benchmarks",
-            "",
-            "Written by `make bench`; do not edit. Each value is a median, with the smallest and "
-            "the largest in brackets. Ratios and peers are taken in the same run.",
-            "",
-            f"- machine: {_cpu_model()}, {os.cpu_count()} CPUs, Linux {platform.release()}",
-            f"- load when it began: {os.getloadavg()[0]:.1f}",
-            f"- date: {date}; commit: {_commit()}" + ("; quick" if quick else ""),
-            "",
+    if newest is not None:
+        found["slowdown-3.15"] = lambda: slowdown.section(
+            "The target's slowdown, beside the standard library's profiler",
+            newest,
+            slowdown.OF_3_15[2:] if quick else slowdown.OF_3_15,
+            slowdown.ON_3_15,
+            rounds=1 if quick else 5,
         )
+    return {name: found[name] for name in SECTIONS if name in found}
+
+
+def _origin(build: Build, quick: bool) -> Origin:
+    found = {"mixstack": mixstack.__version__, **versions()}
+    for package in ("pyperformance", "numpy", "torch"):
+        version = packages.version(packages.python(build), package)
+        if version is not None:
+            found[package] = version
+    return Origin(
+        f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M}",
+        _commit(),
+        f"{_cpu_model()}, {os.cpu_count()} CPUs, Linux {platform.release()}",
+        found,
+        quick,
     )
 
 

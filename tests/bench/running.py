@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.live.harness import MIXSTACK, Target, environment, wait_for_line
 
 TARGET: Final = Path(__file__).parent / "target.py"
+_USAGE: Final = Path(__file__).with_name("usage.py")
 _POLL_S: Final = 0.02
+_START_S: Final = 60.0  # torch is large
 
 
 @contextmanager
-def target(python: str, shape: str, depth: int = 0, *options: str) -> Iterator[Target]:
-    """A target of that shape, once it is ready; it reads its orders from a pipe."""
-    process = subprocess.Popen(
-        [python, *options, str(TARGET), shape, str(depth)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def serving(command: Sequence[str]) -> Iterator[Target]:
+    """A process that says when it is ready, and reads its orders from a pipe."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        wait_for_line(process, "ready")
+        wait_for_line(process, "ready", _START_S)
         yield Target(process)
     finally:
         process.kill()
         process.communicate()
+
+
+def target(
+    python: str, shape: str, depth: int = 0, *options: str
+) -> AbstractContextManager[Target]:
+    """A target of that shape, once it is ready."""
+    return serving([python, *options, str(TARGET), shape, str(depth)])
 
 
 class Usage(NamedTuple):
@@ -43,24 +46,17 @@ class Usage(NamedTuple):
     rss_mb: float
 
 
-def run(command: Sequence[str], **more_environment: str) -> Usage:
+def run(command: Sequence[str]) -> Usage:
     """Run a command to its end; raises if it fails."""
-    start = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**environment(), **more_environment},
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(_USAGE), *command],
+        capture_output=True,
+        text=True,
+        env=environment(),
     )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stderr.close()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {said.decode(errors='replace')}")
-    return Usage(time.monotonic() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+    return Usage(*map(float, done.stdout.split()))
 
 
 def mixstack(*arguments: str) -> list[str]:

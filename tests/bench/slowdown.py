@@ -1,44 +1,107 @@
-"""How much longer a target takes while it is profiled: beside bare runs of the same process.
+"""How much longer a program takes while it is profiled: beside bare turns of the same process.
 
-Turns are interleaved, so that what else happens on the machine hits all alike.
+A turn is a fixed amount of work, timed inside the program. Profilers come one after the other,
+round by round, with a bare turn between any two, so that what else happens here hits all alike.
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.live.harness import Target
 
-from .report import Section, Spread, spread
-from .running import after, attached, mixstack, py_spy, target
+from ..interpreters import Build
+from .packages import programs, python
+from .peers import Tool, command
+from .report import Section, geometric_mean
+from .running import after, attached, serving
 
+WORKLOAD: Final = str(Path(__file__).with_name("workload.py"))
 GOALS: Final = {99: 1.005, 999: 1.02}
-_ATTACH_S: Final = 0.8  # py-spy does not tell when it samples
-_START_S: Final = 0.3  # from the file's creation to the first sample, and then some
-_LONG: Final = "3600"
+_ATTACH_S: Final = 0.8  # peers do not tell when they sample
+_START_S: Final = 0.8  # from the capture's creation to the first sample, and all names looked up
+_CONTROL: Final = "bare again"
+
+
+class Program(NamedTuple):
+    """loops: turns of its work that take some 0.4 s, so that even at 99 Hz there are samples."""
+
+    name: str
+    loops: int
+    idle: int = 0
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, {self.idle} idle threads" if self.idle else self.name
+
+
+PROGRAMS: Final = (
+    Program("richards", 5),
+    Program("deltablue", 90),
+    Program("generators", 7),
+    Program("raytrace", 1),
+    Program("json_loads", 400),
+    Program("regex_compile", 2),
+    Program("sqlalchemy_declarative", 2),
+    Program("async_tree", 1),
+    Program("numpy", 80),
+    Program("zlib", 350),
+)
+WITH_IDLE_THREADS: Final = tuple(Program("deltablue", 90, idle) for idle in (0, 50, 150))
+OF_3_15: Final = (Program("richards", 5), Program("json_loads", 400), Program("deltablue", 90, 50))
+
+
+class Profiler(NamedTuple):
+    """tool: None if nobody records; perf: the program runs with -X perf."""
+
+    title: str
+    tool: Tool | None = None
+    rate_hz: int = 0
+    perf: bool = False
+
+
+PROFILERS: Final = (
+    Profiler(_CONTROL),
+    Profiler("mixstack, 99 Hz", Tool.MIXSTACK, 99),
+    Profiler("mixstack, 999 Hz", Tool.MIXSTACK, 999),
+    Profiler("-X perf, nobody records", perf=True),
+    Profiler("-X perf, perf record -g, 99 Hz", Tool.PERF_FP, 99, perf=True),
+    Profiler("perf --call-graph dwarf, 99 Hz", Tool.PERF_DWARF, 99),
+    Profiler("py-spy, 99 Hz", Tool.PY_SPY, 99),
+    Profiler("py-spy --native, 99 Hz", Tool.PY_SPY_NATIVE, 99),
+)
+ON_3_15: Final = (
+    Profiler(_CONTROL),
+    Profiler("mixstack, 99 Hz", Tool.MIXSTACK, 99),
+    Profiler("mixstack, 999 Hz", Tool.MIXSTACK, 999),
+    Profiler("profiling.sampling, 99 Hz", Tool.SAMPLING, 99),
+    Profiler("profiling.sampling, 999 Hz", Tool.SAMPLING, 999),
+)
 
 
 class Took(NamedTuple):
-    """What a unit of work took."""
+    """What a turn took."""
 
     cpu_s: float
     wall_s: float
 
-    def relative_to(self, one: Took, other: Took) -> Took:
-        """As multiples of the mean of two others."""
-        return Took(
-            2 * self.cpu_s / (one.cpu_s + other.cpu_s),
-            2 * self.wall_s / (one.wall_s + other.wall_s),
-        )
+
+class Times(NamedTuple):
+    """Of one program under one profiler, as multiples of bare turns, and the single turns."""
+
+    cpu: float
+    wall: float
+    turns: tuple[Took, ...]
 
 
-def unit(target: Target) -> Took:
-    """One unit of the target's work."""
+def turn(target: Target) -> Took:
+    """One turn of the target's work."""
     process = target.process
     assert process.stdin is not None
     assert process.stdout is not None
@@ -48,86 +111,97 @@ def unit(target: Target) -> Took:
     return Took(float(cpu), float(wall))
 
 
-def best(target: Target, units: int) -> Took:
-    """The least disturbed of several units, by CPU and by wall time each."""
-    took = [unit(target) for _ in range(units)]
-    return Took(min(t.cpu_s for t in took), min(t.wall_s for t in took))
-
-
 @contextmanager
-def recorded(pid: int, rate_hz: int, folder: Path) -> Iterator[None]:
-    output = folder / f"{rate_hz}.data"
+def recorded(build: Build, pid: int, profiler: Profiler, folder: Path) -> Iterator[None]:
+    """The profiler records, if it is one that does, while the block lasts."""
+    if profiler.tool is None:
+        yield
+        return
+    output = folder / "recorded"
     output.unlink(missing_ok=True)
-    command = mixstack("record", "-p", str(pid), "-r", str(rate_hz), "-o", str(output))
-    with attached(command, output.exists) as process:
-        time.sleep(_START_S)
+    words = command(profiler.tool, build, pid, profiler.rate_hz, output)
+    assert words is not None
+    ours = profiler.tool is Tool.MIXSTACK
+    with attached(words, output.exists if ours else after(_ATTACH_S)) as process:
+        if ours:
+            time.sleep(_START_S)
         yield
-        assert process.poll() is None
+        assert process.poll() is None, f"{profiler.title} ended by itself"
 
 
-@contextmanager
-def spied(program: str, pid: int, folder: Path, *options: str) -> Iterator[None]:
-    output = folder / "spied.txt"
-    command = [program, "record", "-p", str(pid), "-d", _LONG, "-f", "raw", "-o", str(output)]
-    with attached([*command, *options], after(_ATTACH_S)):
-        yield
-
-
-def section(python: str, version: str, *, repeats: int, units: int) -> Section:
-    out = Section(
-        "The target's slowdown",
-        ("profiler", "CPU time", "goal", "wall time"),
-        f"CPython {version}, a program of calls, classes, generators and callbacks from C. Each "
-        f"turn is divided by the mean of the bare turns before and after it; {repeats} rounds; a "
-        f"turn is the best of {units} units of work. A stop by ptrace (py-spy) shows in the wall "
-        "time only.",
-    )
-    ratios: dict[str, list[Took]] = {}
+def measure(
+    build: Build, program: Program, profilers: Sequence[Profiler], rounds: int
+) -> dict[str, Times]:
+    """By the profiler's title."""
+    words = (WORKLOAD, str(programs()), program.name, str(program.loops), str(program.idle))
+    bare_turns: list[Took] = []
+    turns: dict[str, list[Took]] = {profiler.title: [] for profiler in profilers}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        bare = stack.enter_context(target(python, "work"))
-        stubbed = stack.enter_context(target(python, "work", 0, "-X", "perf"))
-        stack.callback(Path(f"/tmp/perf-{stubbed.pid}.map").unlink, missing_ok=True)
-        best(stubbed, 2)
-        before = best(bare, units)
-        for _ in range(repeats):
-            for title, profiled, attach in _profilers(bare, stubbed, Path(name)):
-                with attach:
-                    took = best(profiled, units)
-                after_it = best(bare, units)
-                ratios.setdefault(title, []).append(took.relative_to(before, after_it))
-                before = after_it
-    for title, found in ratios.items():
-        cpu, wall = spread(t.cpu_s for t in found), spread(t.wall_s for t in found)
-        out.add(title, _times(cpu), _goal(out, title, cpu), _times(wall))
-    if py_spy() is None:
-        out.add("py-spy", "not installed", "", "")
-    return out
-
-
-def _profilers(
-    bare: Target, stubbed: Target, folder: Path
-) -> Iterator[tuple[str, Target, AbstractContextManager[None]]]:
-    """What is compared: its name, the process that works, and how to attach to it."""
-    yield "none", bare, nullcontext()
-    for rate in GOALS:
-        yield f"mixstack, {rate} Hz", bare, recorded(bare.pid, rate, folder)
-    yield "-X perf (nobody records)", stubbed, nullcontext()
-    spy = py_spy()
-    if spy is not None:
-        yield "py-spy, 100 Hz", bare, spied(spy, bare.pid, folder, "-r", "100")
-        yield (
-            "py-spy --native, 100 Hz",
-            bare,
-            spied(spy, bare.pid, folder, "-r", "100", "--native"),
+        bare = stack.enter_context(serving(start(build, *words)))
+        turn(bare)  # what happens once in a process is no part of it
+        stubs = bare
+        if any(profiler.perf for profiler in profilers):
+            stubs = stack.enter_context(serving(start(build, "-X", "perf", *words)))
+            stack.callback(Path(f"/tmp/perf-{stubs.pid}.map").unlink, missing_ok=True)
+            turn(stubs)
+        for number in range(rounds):
+            shift = number % len(profilers)  # none always follows the same one
+            for profiler in (*profilers[shift:], *profilers[:shift]):
+                bare_turns.append(turn(bare))
+                target = stubs if profiler.perf else bare
+                with recorded(build, target.pid, profiler, Path(name)):
+                    turns[profiler.title].append(turn(target))
+    cpu = statistics.median(took.cpu_s for took in bare_turns)
+    wall = statistics.median(took.wall_s for took in bare_turns)
+    return {
+        title: Times(
+            statistics.median(took.cpu_s for took in found) / cpu,
+            statistics.median(took.wall_s for took in found) / wall,
+            tuple(found),
         )
+        for title, found in turns.items()
+    }
 
 
-def _goal(out: Section, title: str, ratio: Spread) -> str:
-    for rate, limit in GOALS.items():
-        if title == f"mixstack, {rate} Hz":
-            return out.goal(f"slowdown, {rate} Hz", ratio.median, limit, "×", 3)
-    return ""
+def start(build: Build, *words: str) -> list[str]:
+    """The interpreter with the packages, where there is one: in a tree there is none."""
+    return build.command(*words) if build.tree else [str(python(build)), *words]
 
 
-def _times(ratio: Spread) -> str:
-    return f"{ratio.median:.3f}× ({ratio.low:.3f}–{ratio.high:.3f})"
+def section(
+    title: str,
+    build: Build,
+    programs_: Sequence[Program],
+    profilers: Sequence[Profiler],
+    *,
+    rounds: int,
+    goals: bool = False,
+) -> Section:
+    """A row of CPU time and one of wall time for each profiler. goals: the means have one."""
+    out = Section(
+        title,
+        ("profiler", "time", *(program.title for program in programs_), "mean", "goal"),
+        f"CPython {build.id}. A turn is the same work each time, by the program's own clocks. The "
+        f"median of {rounds} turns under the profiler divided by the median of the bare turns that "
+        f'lie between them; the mean is the geometric one. "{_CONTROL}" is the noise: bare turns '
+        "in a profiler's place. A stop by ptrace (py-spy) shows in the wall time only.",
+    )
+    here = [p for p in profilers if p.tool is None or command(p.tool, build, 1, 1, Path())]
+    found = {program.title: measure(build, program, here, rounds) for program in programs_}
+    for profiler in here:
+        for which in ("CPU", "wall"):
+            ratios = []
+            for name, of_program in found.items():
+                times = of_program[profiler.title]
+                ratios.append(times.cpu if which == "CPU" else times.wall)
+                out.values[f"{profiler.title}: {name}: {which} seconds"] = [
+                    took.cpu_s if which == "CPU" else took.wall_s for took in times.turns
+                ]
+            mean = geometric_mean(ratios)
+            goal = ""
+            if goals and profiler.tool is Tool.MIXSTACK and which == "CPU":
+                limit = GOALS[profiler.rate_hz]
+                goal = out.goal(f"{title.lower()}, {profiler.title}", mean, limit, "×", 3)
+            cells = (f"{ratio:.3f}×" for ratio in (*ratios, mean))
+            out.add(profiler.title, which, *cells, goal)
+    return out

@@ -12,7 +12,7 @@ from mixstack.unwind.cache import load_table
 from .report import Section, Spread, spread
 
 
-def files(python: str) -> dict[str, str]:
+def files(python: str, with_packages: Path) -> dict[str, str]:
     """The interpreter's own file, and what else is large and mapped in it, by name."""
     maps = Path("/proc/self/maps").read_text().split()
     libc = next((word for word in maps if word.endswith("/libc.so.6")), None)
@@ -20,8 +20,8 @@ def files(python: str) -> dict[str, str]:
     found = {"libpython": str(shared[-1]) if shared else python}
     if libc is not None:
         found["libc"] = libc
-    site = Path(python).resolve().parent.parent
-    for path in site.glob("lib/python3.*/site-packages/numpy.libs/lib*openblas*.so*"):
+    libraries = with_packages.parent.parent / "lib"
+    for path in libraries.glob("python3.*/site-packages/numpy.libs/lib*openblas*.so*"):
         found["openblas"] = str(path)
     return found
 

@@ -17,7 +17,7 @@ from mixstack.capture.reader import read_capture
 from mixstack.cli.load import load_profile
 from mixstack.export.speedscope import write_speedscope
 
-from ..bench.merging import write_capture
+from ..bench.synthetic import write_capture
 
 SAMPLES: Final = 2000
 DISTINCT: Final = 200
