@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import shutil
+import socket
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -220,6 +222,59 @@ def test_children_that_were_there_before(build: Build, tmp_path: Path) -> None:
         for each in found.values():
             assert burned(each) > 0.9 * len(each)
             all_named(each)
+
+
+# Workers accept on one socket; each is replaced after some requests, as gunicorn does.
+PRE_FORK = (
+    BURN
+    + """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+server.settimeout(2)  # a worker without requests ends: nobody outlives the test
+def answer(connection):
+    burn(0.03)
+    connection.close()
+def start_worker():
+    if os.fork():
+        return
+    for _ in range(4):
+        answer(server.accept()[0])
+    os._exit(0)
+for _ in range(2): start_worker()
+open(sys.argv[1], "w").write(str(server.getsockname()[1]))
+print("ready", flush=True)
+while True:
+    os.wait()
+    start_worker()
+"""
+)
+
+
+@pytest.mark.parametrize("build", NEWEST)
+def test_a_server_that_forks_its_workers_beforehand(build: Build, tmp_path: Path) -> None:
+    port, done = tmp_path / "port", threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            with socket.create_connection(("127.0.0.1", int(port.read_text()))) as connection:
+                connection.recv(1)
+
+    clients = [threading.Thread(target=ask) for _ in range(2)]
+    with running(build.command("-S", "-c", PRE_FORK, port)) as target:
+        for client in clients:
+            client.start()
+        capture = record(target.pid, tmp_path / "out.data", seconds=1.5, rate_hz=1999)
+        done.set()
+        for client in clients:
+            client.join()
+        workers = {pid: each for pid, each in by_process(capture).items() if burned(each, "answer")}
+    assert target.pid not in workers
+    assert len(workers) > 2, "some began while it was recorded"
+    for each in workers.values():
+        all_named(each)
+        assert burned(each, "burn") >= 0.9 * burned(each, "answer")
+    names = [c for c in capture.codes.values() if c.name == "answer"]
+    assert len(names) <= 3, "once for all that began meanwhile, once for each that was there"
 
 
 @pytest.mark.parametrize("build", NEWEST)
