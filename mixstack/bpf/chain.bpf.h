@@ -213,8 +213,13 @@ INLINE int is_being_linked(const struct ms_state *s, const struct ms_sample_buff
  * record is not filled. */
 INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample, int why)
 {
-	if (is_being_linked(s, sample) && find_caller(s))
-		return WALK_ON;
+	if (is_being_linked(s, sample)) {
+		if (s->caller_sought) /* what was found is none, and would be found again */
+			return end_chain(sample, MS_CHAIN_INVALID);
+		s->caller_sought = 1;
+		if (find_caller(s))
+			return WALK_ON;
+	}
 	if (why == WALK_TORN)
 		return WALK_TORN;
 	if (s->open)

@@ -118,6 +118,7 @@ struct ms_state {
 	ms_u32 search;       /* enum ms_search */
 	ms_u64 outer_cfa;    /* what it found: the CFA of that evaluator's native frame */
 	ms_u32 whole_stack;  /* it came to the thread's root */
+	ms_u32 caller_sought; /* the newest frame had no caller: one was looked for */
 	ms_u64 newest_frame; /* where the chain began */
 
 	/* code objects that user space has not been told of */

@@ -55,6 +55,7 @@ class Stack(NamedTuple):
 
 def _begin_life() -> None:
     signal.alarm(LONGEST_LIFE_S)  # survives the exec
+    os.nice(10)  # most of them compute for ever: while a recording is made ready or judged, too
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mixstack.model import Fit, Frame, FrameKind, NativeEnd
+from mixstack.model import ChainEnd, Fit, Frame, FrameKind, NativeEnd
 
 from ..interpreters import SUPPORTED, Build
 from .grammar import Grammar, Match, Verdict, bare_evaluators
@@ -135,6 +135,9 @@ def test_every_stack_is_legal(
         _check_numbers(distinct)
     if path.stem.startswith("deep_"):
         _check_depth(found)
+    else:
+        endless = [s for s in found if s.sample.stack.chain_end is ChainEnd.TAIL_CALLS]
+        assert not endless, f"the probe went in circles:\n{_describe(endless[0])}"
 
 
 def _placed(found: Sequence[Stack], *, learns: bool) -> Iterator[Stack]:
