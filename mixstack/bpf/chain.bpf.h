@@ -214,8 +214,11 @@ INLINE int is_being_linked(const struct ms_state *s, const struct ms_sample_buff
 INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample, int why)
 {
 	if (is_being_linked(s, sample)) {
-		if (s->caller_sought) /* what was found is none, and would be found again */
+		if (s->caller_sought) { /* what was found is none, and would be found again */
+			if (in_prologue(s)) /* a new evaluator's shim, before it is filled */
+				return WALK_TORN;
 			return end_chain(sample, MS_CHAIN_INVALID);
+		}
 		s->caller_sought = 1;
 		if (find_caller(s))
 			return WALK_ON;

@@ -240,15 +240,15 @@ class _Session:
             if now - flushed >= _FLUSH_S or ready & {self._pidfd, self._interrupted.fd}:
                 self._flush()
                 flushed = now
-                self._on_progress(
-                    Progress(
-                        now - begin,
-                        self._samples,
-                        self._probe.total(Counter.LOST),
-                        self._notes[-1] if self._notes else None,
-                        throttled=self._probe.throttled,
-                    )
+            self._on_progress(
+                Progress(
+                    now - begin,
+                    self._samples,
+                    self._probe.total(Counter.LOST),
+                    self._notes[-1] if self._notes else None,
+                    throttled=self._probe.throttled,
                 )
+            )
             if self._pidfd in ready:
                 return TARGET_ENDED
             if self._interrupted.fd in ready:
