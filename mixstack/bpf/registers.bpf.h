@@ -34,6 +34,15 @@ INLINE void copy_registers(struct ms_regs *to, const struct ms_regs *from)
 	to->di = from->di;
 }
 
+/* Whether ip is behind a `syscall` (Intel SDM: 0F 05). On the way out of a system call to a signal
+ * handler, or to a new program, it is the first byte there. Memory that cannot be read says nothing. */
+INLINE int behind_syscall(ms_u64 ip)
+{
+	ms_u8 code[2] = { 0x0f, 0x05 };
+
+	return bpf_probe_read_user(code, sizeof(code), ip - 2) || (code[0] == 0x0f && code[1] == 0x05);
+}
+
 /* The user's registers: the context's, or those that the kernel saved at the top of its stack. */
 INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 			  struct ms_sample_buffer *sample, const struct ms_config *config, ms_u64 task)
@@ -67,8 +76,8 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 	s->ip = s->regs.ip;
 	s->sp = s->regs.sp;
 	s->bp = s->regs.bp;
-	/* In a system call ip is behind the two bytes of `syscall`: name the instruction itself. */
-	s->in_system_call = (ms_s64)s->regs.orig_ax >= 0;
+	/* In a system call ip is behind the instruction: name the instruction itself. */
+	s->in_system_call = (ms_s64)s->regs.orig_ax >= 0 && behind_syscall(s->ip);
 	if (s->in_system_call)
 		s->ip -= 2;
 	s->new_thread = s->regs.ax == 0 && (s->regs.orig_ax == SYS_CLONE || s->regs.orig_ax == SYS_CLONE3);

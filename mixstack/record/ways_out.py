@@ -10,6 +10,7 @@ from mixstack.unwind.rows import RowKind, UnwindTable, find_row
 from mixstack.unwind.way_out import WayOut, way_out
 
 SPAN: Final = 1 << 16  # bytes of code that are followed to either side of a place
+_SIGHT: Final = 32  # bytes by which the code at a place is told from what lies there later
 _TRIED_MAX: Final = 512  # places: each takes milliseconds
 _PLACES_MAX: Final = 64  # of one part
 
@@ -32,7 +33,7 @@ class WaysOut:
 
     def __init__(self, place: Callable[[UnwindTable], Placed | None]) -> None:
         self._place = place
-        self._tried: set[int] = set()
+        self._tried: set[tuple[int, bytes]] = set()  # places, and the code there
         self.parts: tuple[WayPart, ...] = ()
 
     def add(self, address: int, within: tuple[int, int], read: Read) -> bool:
@@ -40,9 +41,12 @@ class WaysOut:
 
         A part that is met on the way becomes part of the new one.
         """
-        if address in self._tried or len(self._tried) >= _TRIED_MAX or self._knows(address):
+        if len(self._tried) >= _TRIED_MAX or self._knows(address):
             return False
-        self._tried.add(address)
+        sight = read(address, min(_SIGHT, within[1] - address))
+        if sight is None or (address, sight) in self._tried:
+            return False
+        self._tried.add((address, sight))
         places, others = {address}, list(self.parts)
         while len(places) <= _PLACES_MAX:
             low = max(within[0], min(places) - SPAN)
@@ -76,7 +80,8 @@ class WaysOut:
         if len(kept) == len(self.parts):
             return False
         self.parts = kept
-        self._tried = {place for part in kept for place in part.places}
+        places = {place for part in kept for place in part.places}
+        self._tried = {tried for tried in self._tried if tried[0] in places}
         return True
 
     def copy(self) -> WaysOut:

@@ -127,6 +127,15 @@ def test_memory_that_holds_other_code_has_no_rules() -> None:
     assert tables.forget_changed(lambda address, size: None)
 
 
+def test_what_had_no_way_out_may_be_other_code_later() -> None:
+    space = TableSpace(memoryview(bytearray(8 << 10)), memoryview(bytearray(8 << 10)))
+    tables = JitTables(JitRoom(space))
+    within = TEXT, TEXT + 0x20
+    assert not tables.add_place(WAY, within, lambda address, size: b"\xcc" * size)
+    assert not tables.add_place(WAY, within, lambda address, size: b"\xcc" * size)
+    assert tables.add_place(WAY, within, _read)
+
+
 def _spans(tables: JitTables) -> list[tuple[int, int]]:
     return [(p.start - TEXT, p.end - TEXT) for p in tables.within(TEXT, TEXT + 0x20)]
 
