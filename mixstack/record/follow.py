@@ -15,7 +15,7 @@ from mixstack.record.file_queue import FileQueue
 from mixstack.record.jit_follow import JitFollower
 from mixstack.record.layout import wire_layout
 from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange
-from mixstack.record.modules import LoadedModule
+from mixstack.record.modules import VDSO, LoadedModule
 from mixstack.record.proven import Stop
 from mixstack.record.shared import Shared
 from mixstack.record.taught import learned_from_prologue
@@ -28,13 +28,14 @@ from mixstack.target.interpreter import (
 )
 from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
-from mixstack.target.process import TargetProcess
+from mixstack.target.process import ExeIdentity, TargetProcess
 from mixstack.target.thread_states import has_several_interpreters
 
 MAPPINGS_MAX: Final = 4096  # per process
 INTERPRETERS_MAX: Final = 1024  # the size of the probe's table of what was learned
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
+_WORD_S: Final = 0.1  # how long the kernel's word of an exec may be on its way
 _GAP_WORTH_SAYING_S: Final = 0.1
 _NO_RANGE: Final = MappingRange(0, 0)
 _U64: Final = (1 << 64) - 1
@@ -70,6 +71,7 @@ class Follower:
         self._changed_at = time.monotonic()
         # Since an exec, say: it is sampled, and cannot be unwound.
         self._unwatched_since = time.monotonic() if unwatched else None
+        self._another_since: float | None = None  # seen to be another program, without word of it
         self.read_at = 0.0
 
     def forked(self, pid: int, time_ns: int) -> Follower:
@@ -143,12 +145,15 @@ class Follower:
         if not (asked or jit_changed or self.settling or now - self.read_at >= _REREAD_S):
             return False
         self.read_at = now
-        exe = self.process.exe_identity()
+        lines = self.process.executable_maps()[:MAPPINGS_MAX]
+        exe = self.process.exe_identity()  # after the mappings: these are not a later program's
         if exe is None:
             return False
-        if exe != self._exe and not self.become(exe):
-            return False
-        lines = self.process.executable_maps()[:MAPPINGS_MAX]
+        if self._is_another(exe, lines):
+            if not self._word_is_overdue(now) or not self.become(exe):
+                return False
+        else:
+            self._another_since = None
         changed = lines != self._lines
         if not lines or not (changed or jit_changed or self._interpreter_is_pending()):
             return False
@@ -167,6 +172,24 @@ class Follower:
         if changed or jit_changed or before != self._interpreter:
             self._publish(lines)
         return changed
+
+    def _is_another(self, exe: ExeIdentity, lines: tuple[MapLine, ...]) -> bool:
+        """Whether it has become another program since the last look.
+
+        The same program has its vDSO elsewhere then; a fixed executable and the vsyscall page stay.
+        """
+        before = _vdso_start(self._lines)
+        return exe != self._exe or (before is not None and before != _vdso_start(lines))
+
+    def _word_is_overdue(self, now: float) -> bool:
+        """The word of an exec comes with the samples, and says when it was.
+
+        What was before it may still have to be written: samples of it are on their way too.
+        """
+        if self._another_since is None:
+            self._another_since = now
+        self.read_at = 0.0
+        return now - self._another_since >= _WORD_S
 
     def _watch_interpreters(self) -> None:
         """A thread has a thread state in each interpreter that it entered: look at them all."""
@@ -246,7 +269,7 @@ class Follower:
         held.flags |= wire.ProcessFlag.HELD
         self._probe.set_process(self.process.pid, held)
 
-    def become(self, exe: tuple[int, int, str] | None = None, time_ns: int | None = None) -> bool:
+    def become(self, exe: ExeIdentity | None = None, time_ns: int | None = None) -> bool:
         """Forget the program that was, after an exec; False if the process is gone.
 
         The probe has done so before, where the kernel told it of the exec.
@@ -269,6 +292,7 @@ class Follower:
         self._unsupported = None
         self._changed_at = time.monotonic()
         self._unwatched_since = time.monotonic()
+        self._another_since = None
         self._exe = exe or self.process.exe_identity()
         try:
             self.process = TargetProcess.open(pid)
@@ -393,3 +417,7 @@ class Follower:
                 f"the first {gap:.1f} s of {self.process.command[0]} were not recorded: its unwind"
                 " tables had to be compiled (they are kept for the next time)",
             )
+
+
+def _vdso_start(lines: Iterable[MapLine]) -> int | None:
+    return next((line.start for line in lines if line.path == VDSO), None)

@@ -9,13 +9,14 @@ import pwd
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from mixstack.errors import NoSuchProcess, NotPermitted, UsageProblem
 from mixstack.target.maps import MapLine, parse_executable_maps, parse_maps
 
-__all__ = ["MapLine", "TargetProcess", "check_proc_is_ours", "running_processes"]
+__all__ = ["ExeIdentity", "MapLine", "TargetProcess", "check_proc_is_ours", "running_processes"]
 
+ExeIdentity: TypeAlias = tuple[int, int, str]  # st_dev, st_ino and path of a program's file
 READ_LIMIT: Final = 16 << 20  # bytes; a length that comes from the target may be anything
 _PF_KTHREAD: Final = 0x00200000  # linux/sched.h
 _ENDED: Final = frozenset("ZXx")
@@ -128,8 +129,8 @@ class TargetProcess:
             and found.state not in _ENDED
         )
 
-    def exe_identity(self) -> tuple[int, int, str] | None:
-        """(st_dev, st_ino, path) of the program that runs; another one after an exec."""
+    def exe_identity(self) -> ExeIdentity | None:
+        """Of the program that runs; another one's after an exec."""
         link = f"/proc/{self.pid}/exe"
         try:
             info = os.stat(link)

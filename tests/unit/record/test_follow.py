@@ -126,7 +126,12 @@ class Case:
         self.follower = Follower(TargetProcess.open(pid), self.shared)
 
     def look_after_exec(self) -> None:
-        """Its files are read one after the other, and the interpreter is found when they are."""
+        """Its files are read one after the other, and the interpreter is found when they are.
+
+        The kernel's word of the exec does not come here, and is not waited for any more.
+        """
+        self.follower.refresh(asked=True)
+        time.sleep(follow._WORD_S)
         self.follower.refresh(asked=True)
         while self.follower.busy:
             self.follower.read_next()
@@ -439,6 +444,56 @@ def test_a_forked_child_is_known_as_its_parent_is(build: Build) -> None:
             assert before.mappings == len(case.probe.entries)
         finally:
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_an_exec_of_the_same_program_that_is_seen_before_the_word_of_it(build: Build) -> None:
+    """A sample from before the exec is on its way with that word: what it was is not lost."""
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        # As subprocess does it: the parent is what the child is, until the exec.
+        again = [build.executable, "-S", "-c", "import time; time.sleep(60)"]
+        target.do("import subprocess")
+        case.follower.refresh(asked=True)
+        target.do(f"child = subprocess.Popen({again!r})")
+        (pid,) = child_pids(target.child.pid)
+        try:
+            child = case.follower.forked(pid, time_ns=5)
+            parent, before = case.processes[-1], case.snapshots[-1]
+            _until(lambda: len(executable_lines(pid)) > 3)
+            child.refresh(asked=True)  # it is another already
+            assert (case.processes[-1], case.snapshots[-1]) == (parent, before)
+            child.announce(reread=False)
+            assert case.processes[-1] == replace(parent, pid=pid)
+            assert case.snapshots[-1] == MappingSnapshot(pid, 5, before.mappings)
+            assert child.become(time_ns=7)
+            child.refresh(asked=True)
+            assert case.snapshots[-1].time_ns == 7
+            assert case.snapshots[-1].mappings != before.mappings
+            child.forget()
+        finally:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("build", ALL[-1:])
+def test_an_exec_without_a_word(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was lost with a full ring, say; the program is the same one."""
+    monkeypatch.setattr(follow, "_WORD_S", 0.05)
+    with obedient(build) as target:
+        case = Case(target.child.pid)
+        case.follower.refresh(asked=True)
+        before = len(case.snapshots)
+        target.tell(f"os.execv({build.executable!r}, [{build.executable!r}, '-S', '-c', {OBEY!r}])")
+        _until_ready(target)
+        case.follower.refresh(asked=True)
+        assert len(case.snapshots) == before
+        time.sleep(0.05)
+        case.look_after_exec()
+        assert len(case.snapshots) > before
+        assert [(m.start, m.end) for m in case.snapshots[-1].mappings] == executable_lines(
+            target.child.pid
+        )
 
 
 @pytest.mark.parametrize("build", ALL[-1:])
