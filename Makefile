@@ -83,6 +83,7 @@ support: setup-dev trees
 oracle: setup-dev trees
 	$(PYTHON) -m tests.bench.trampoline_oracle
 	$(PYTHON) -m tests.bench.gdb_oracle 300
+	$(PYTHON) -m tests.bench.gdb_native 300
 
 losses: setup-dev
 	$(PYTHON) -m tests.bench.kills 200

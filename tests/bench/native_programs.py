@@ -5,6 +5,9 @@ The code of each runs behind `print("ready", flush=True)` of its own, once all i
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 
@@ -283,3 +286,31 @@ PROGRAMS: Final = (
         ("numba",),
     ),
 )
+
+
+def chosen(python: str, words: Sequence[str]) -> Iterator[NativeProgram]:
+    """Those with one of the words in their names; says which this interpreter cannot run."""
+    for program in PROGRAMS:
+        if words and not any(word in program.name for word in words):
+            continue
+        missing = [name for name in program.needs if not _has(python, name)]
+        if missing:
+            print(f"{program.name}: left out, without {', '.join(missing)}", flush=True)
+            continue
+        yield program
+
+
+def _has(python: str, module: str) -> bool:
+    code = f"import importlib.util as u; raise SystemExit(u.find_spec({module!r}) is None)"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
+def build(python: str, program: NativeProgram, folder: Path) -> list[str]:
+    """The command that runs a program; what it needs built is put into the folder."""
+    if program.cpp is not None:
+        (folder / "built.cpp").write_text(program.cpp)
+        found = [python, "-m", "pybind11", "--includes"]
+        flags = subprocess.run(found, check=True, capture_output=True, text=True).stdout.split()
+        compiler = ["g++", "-O2", "-shared", "-fPIC", "-std=c++17", *flags]
+        subprocess.run([*compiler, "built.cpp", "-o", "built.so"], cwd=folder, check=True)
+    return [python, "-c", program.code, str(folder)]

@@ -23,10 +23,11 @@ from typing import Final, NamedTuple
 from mixstack.capture.reader import Capture
 from mixstack.merge.quality import find_stop
 from mixstack.model import NativeEnd, NativeFrame, NativeItem, Stop
+from mixstack.record.children import child_pids
 from mixstack.symbolize.names import Namer
 
 from ..live.harness import record, running
-from .native_programs import PROGRAMS, NativeProgram
+from .native_programs import PROGRAMS, NativeProgram, build, chosen
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PAGE: Final = ROOT / "docs" / "native.md"
@@ -60,15 +61,8 @@ class Row(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     python = arguments[0] if arguments else sys.executable
-    words = arguments[1:]
     shares = []
-    for program in PROGRAMS:
-        if words and not any(word in program.name for word in words):
-            continue
-        missing = [name for name in program.needs if not _has(python, name)]
-        if missing:
-            print(f"{program.name}: left out, without {', '.join(missing)}", flush=True)
-            continue
+    for program in chosen(python, arguments[1:]):
         row = _run(python, program)
         line = _line(row, python)
         print(line, flush=True)
@@ -77,17 +71,10 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if not shares or min(shares) < GOAL else 0
 
 
-def _has(python: str, module: str) -> bool:
-    code = f"import importlib.util as u; raise SystemExit(u.find_spec({module!r}) is None)"
-    return subprocess.run([python, "-c", code], check=False).returncode == 0
-
-
 def _run(python: str, program: NativeProgram) -> Row:
     with tempfile.TemporaryDirectory() as folder:
-        if program.cpp is not None:
-            _build(python, program.cpp, Path(folder))
-        with running([python, "-c", program.code, folder]) as target:
-            pid = _child(target.pid) if program.child else target.pid
+        with running(build(python, program, Path(folder))) as target:
+            (pid,) = child_pids(target.pid) if program.child else (target.pid,)
             capture = record(pid, Path(folder) / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
         return count(program.name, capture)
 
@@ -115,29 +102,6 @@ def count(name: str, capture: Capture) -> Row:
         elif not reached:
             stops[Stop("the stack's depth", sample.stack.native_end, went_on=False)] += 1
     return Row(name, samples, whole, again, later, later_reached, stops)
-
-
-def _build(python: str, source: str, folder: Path) -> None:
-    (folder / "built.cpp").write_text(source)
-    flags = subprocess.run(
-        [python, "-m", "pybind11", "--includes"], check=True, capture_output=True, text=True
-    ).stdout.split()
-    command = [
-        "g++",
-        "-O2",
-        "-shared",
-        "-fPIC",
-        "-std=c++17",
-        *flags,
-        "built.cpp",
-        "-o",
-        "built.so",
-    ]
-    subprocess.run(command, cwd=folder, check=True)
-
-
-def _child(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def _line(row: Row, python: str) -> str:

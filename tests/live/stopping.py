@@ -14,7 +14,7 @@ import shutil
 import struct
 import subprocess
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,7 @@ import pytest
 
 from mixstack.bpf.perf import Event
 from mixstack.capture.reader import Capture
+from mixstack.record.children import child_pids
 
 from ..interpreters import Build
 from .harness import LONGEST_LIFE_S, Stack, record, running, stacks
@@ -33,6 +34,7 @@ from .programs import program
 HERE = Path(__file__).parent
 SYSTEM_CALL = 2  # bytes: the debugger's pc is behind the instruction, mixstack's is at it
 START_S, A_STOP_S, A_STEP_S = 20.0, 0.5, 0.02  # more than it takes
+LARGE_START_S = 60.0  # until the debugger has read the symbols of a large C++ library
 _QUIET = ("-nx", "-q", "-batch", "-iex", "set auto-load no", "-iex", "set debuginfod enabled off")
 
 # include/uapi/linux/perf_event.h
@@ -127,44 +129,61 @@ def meetings(
 
     Skips without gdb or headers.
     """
+    command = build.command(HERE / "stopped_program.py", program("mixture"))
+    given = {"version": build.minor, "offsets": offsets_of(build, folder), "seed": seed}
+    life_s = START_S + stops * (A_STOP_S + steps * A_STEP_S)
+    with running(command) as target:
+        seen, capture = _both(target.pid, folder, life_s, {"stops": stops, "steps": steps, **given})
+    yield from _meet(seen, list(stacks(capture)))
+
+
+def native_meetings(
+    command: Sequence[str | Path], stops: int, folder: Path, *, child: bool = False, seed: int = 1
+) -> tuple[list[Meeting], Capture]:
+    """Stop a program `stops` times; the debugger does not look at its interpreter, if it has one.
+
+    child: what is stopped is the program's child. Skips without gdb.
+    """
+    given = {"stops": stops, "steps": 0, "version": None, "offsets": None, "seed": seed}
+    with running(command) as target:
+        (pid,) = child_pids(target.pid) if child else (target.pid,)
+        seen, capture = _both(pid, folder, LARGE_START_S + stops * A_STOP_S, given)
+    return list(_meet(seen, list(stacks(capture)))), capture
+
+
+def _both(
+    pid: int, folder: Path, life_s: float, given: Mapping[str, object]
+) -> tuple[list[Stopped], Capture]:
+    """What the debugger saw of a process, and what was recorded meanwhile; it ends it."""
     gdb = shutil.which("gdb")
     if gdb is None:
         pytest.skip("gdb is not installed")
-    life_s = START_S + stops * (A_STOP_S + steps * A_STEP_S)
     assert life_s < LONGEST_LIFE_S, "the target would not live so long"
-    given = {
-        "folder": str(HERE),
-        "stops": stops,
-        "steps": steps,
-        "out": str(folder / "stops"),
-        "ready": str(folder / "ready"),
-        "version": build.minor,
-        "offsets": offsets_of(build, folder),
-        "seed": seed,
-    }
-    command = build.command(HERE / "stopped_program.py", program("mixture"))
-    with running(command) as target:
-        sysroot = f"set sysroot /proc/{target.pid}/root"
-        script = str(HERE / "gdb_threads.py")
-        with subprocess.Popen(
-            [gdb, *_QUIET, "-iex", sysroot, "-p", str(target.pid), "-x", script],
-            env={**os.environ, "MIXSTACK_ORACLE": json.dumps(given)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as debugger:
-            try:
-                capture = _record(target.pid, folder, life_s)
-            finally:
-                debugger.kill()
-                assert debugger.stderr is not None
-                said = debugger.stderr.read()
+    paths = {"folder": str(HERE), "out": str(folder / "stops"), "ready": str(folder / "ready")}
+    with subprocess.Popen(
+        [
+            *(gdb, *_QUIET, "-iex", f"set sysroot /proc/{pid}/root"),
+            *("-p", str(pid), "-x", str(HERE / "gdb_threads.py")),
+        ],
+        env={**os.environ, "MIXSTACK_ORACLE": json.dumps({**given, **paths})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as debugger:
+        try:
+            capture = _record(pid, folder, life_s)
+        finally:
+            debugger.kill()
+            assert debugger.stderr is not None
+            said = debugger.stderr.read()
     if "Operation not permitted" in said:
         pytest.skip("this user may not trace processes")
     seen = [_stopped(line) for line in (folder / "stops").read_text().splitlines()]
+    stops = given["stops"]
+    assert isinstance(stops, int)
     assert max((at.stop for at in seen), default=None) == stops - 1, said
-    yield from _meet(seen, list(stacks(capture)))
+    return seen, capture
 
 
 def _record(pid: int, folder: Path, seconds: float) -> Capture:

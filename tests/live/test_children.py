@@ -197,6 +197,7 @@ else:
 )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("build", NEWEST)
 @pytest.mark.parametrize("how", ["posix_spawn", "subprocess"])
 def test_a_program_that_runs_for_50_ms(build: Build, how: str, tmp_path: Path) -> None:
