@@ -2,7 +2,8 @@
 
     python -m tests.golden.write_capture
 
-A golden file, once there, stays as it is and must stay readable: small.data is of mixstack 0.1.
+A golden file, once there, stays as it is and must stay readable. small.data and before_3_11.data
+are from before some types of blocks; everything.data has them all.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mixstack.capture.reader import Capture, read_capture
-from tests.unit.capture.captures import BEFORE_3_11, SMALL, write
+from tests.unit.capture.captures import BEFORE_3_11, EVERYTHING, SMALL, write
 
 FOLDER = Path(__file__).parent
-GOLDEN = {"small": SMALL, "before_3_11": BEFORE_3_11}
+GOLDEN = {"small": SMALL, "before_3_11": BEFORE_3_11, "everything": EVERYTHING}
 
 
 def summary(capture: Capture) -> dict[str, Any]:
@@ -32,6 +33,14 @@ def summary(capture: Capture) -> dict[str, Any]:
         ],
         "symbols": [asdict(s) for found in capture.symbols.values() for s in found],
         "kernel_symbols": [asdict(s) for s in capture.kernel_symbols],
+        "jit_symbols": [
+            asdict(s) | {"source": s.source.name}
+            for found in capture.jit_symbols.values()
+            for s in found
+        ],
+        "source_calls": [[*place, calls] for place, calls in capture.source_calls.items()],
+        "thread_names": [[*thread, name] for thread, name in capture.thread_names.items()],
+        "families": [[pid, *found] for pid, found in capture.families.items()],
         "samples": list(capture.samples()),
         "footer": asdict(capture.footer) if capture.footer else None,
         "problem": capture.problem,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixstack.bpf.wire import SampleFlag
@@ -265,3 +265,23 @@ SEVERAL = Contents(
     ),
 )
 """Two thread states of a thread, which call each other; and a stack of which K is known."""
+
+EVERYTHING = replace(
+    SMALL,
+    processes=(
+        *SMALL.processes,
+        Process(4244, ("python3", "worker.py"), SMALL.processes[0].interpreter, None, 4242, 7),
+        Process(4244, ("python3", "other.py"), SMALL.processes[0].interpreter, None, 4244, 7),
+    ),
+    codes=(*SMALL.codes, *BEFORE_3_11.codes),
+    samples=(
+        *SMALL.samples,
+        *SEVERAL.samples,
+        Sample(5_400_000_000, 4244, 4244, 1, "worker", _CUT._replace(end_why=NativeEnd.NO_TABLE)),
+    ),
+    records=SEVERAL.records,
+    footer=replace(
+        FOOTER, losses=replace(FOOTER.losses, process_unknown=5), exit_status=3, table_bytes=1 << 20
+    ),
+)
+"""Every type of block, and every field of a sample."""
