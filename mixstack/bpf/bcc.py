@@ -183,7 +183,7 @@ class BccObject:
         ctypes.set_errno(0)
         try:
             with _quiet():
-                fd: int = self._compiled.load_func(name, kind).fd
+                fd: int = self._compiled.load_func(name.encode(), kind).fd
         except Exception as e:
             raise _refused(f"the program {name}", e) from e
         return fd
@@ -192,7 +192,7 @@ class BccObject:
         ctypes.set_errno(0)
         try:
             with _quiet(), _kernel_source(os.path.join(_HERE, "shim")):
-                module = self._bcc.BPF(text=text, cflags=[*_FLAGS, *flags])
+                module = self._bcc.BPF(text=text.encode(), cflags=[*_FLAGS, *flags])
         except Exception as e:
             raise _refused("the probe", e) from e
         self._modules.append(module)
@@ -238,7 +238,7 @@ def config_from_headers() -> Config:
         if not os.path.isdir(folder):
             raise FileNotFoundError(folder)
         with _quiet(), _kernel_source(None):
-            module = bcc.BPF(text=_HEADERS + "\n".join(arrays))
+            module = bcc.BPF(text=(_HEADERS + "\n".join(arrays)).encode())
     except Exception as e:
         raise NoKernelTypes(
             f"this kernel ({os.uname().release}) carries no BTF type information"
