@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mixstack.capture.reader import Capture, read_capture
+from mixstack.errors import OutputError
 from mixstack.model import ChainEnd, Fit, FrameKind
 
 from ..interpreters import UNSUPPORTED, Build
@@ -274,3 +275,39 @@ def test_the_old_recording_is_kept(tmp_path: Path) -> None:
         second = record(target.pid, tmp_path / "out.data")
     kept = read_capture(str(tmp_path / "out.data.old"))
     assert kept.recording.start_ns == first.recording.start_ns < second.recording.start_ns
+
+
+FULL = {
+    "a full disk": "unshare -m sh -c 'mount -t tmpfs -o size=100k none {folder}; {command};"
+    " code=$?; cp {folder}/out.data {kept}; exit $code'",
+    "a limit on the size of files": "sh -c 'ulimit -f 200; {command}; code=$?;"
+    " cp {folder}/out.data {kept}; exit $code'",
+}
+
+
+@pytest.mark.parametrize("case", FULL)
+def test_there_is_no_more_room(case: str, tmp_path: Path) -> None:
+    """What was written until then stays valid; what to do next is said."""
+    if os.geteuid():
+        pytest.skip("mounting needs root")
+    folder, kept = tmp_path / "folder", tmp_path / "kept.data"
+    folder.mkdir()
+    with running([PYTHON, program("mixture")]) as target:
+        words = [*MIXSTACK, "record", "-p", str(target.pid), "-r", "9999", "-d", "40", "-o"]
+        command = " ".join(f'"{word}"' for word in [*words, str(folder / "out.data")])
+        done = subprocess.run(
+            FULL[case].format(folder=folder, command=command, kept=kept),
+            shell=True,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+        assert target.process.poll() is None
+    assert done.returncode == OutputError.exit_code, done.stderr
+    assert "bytes were kept" in done.stderr
+    assert "mixstack merge" in done.stderr
+    capture = read_capture(str(kept))
+    assert not capture.complete
+    assert capture.sample_count > 500
+    assert _kinds(capture) >= {FrameKind.PYTHON, FrameKind.NATIVE}
