@@ -10,6 +10,7 @@ import pytest
 
 from mixstack.capture.reader import read_capture
 from mixstack.record.children import child_pids
+from mixstack.target.process import TargetProcess
 
 from ..interpreters import Build, supported
 from .harness import MIXSTACK, environment, record, running, stacks
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.live
 
 # On a file system that nobody else has: a library, which the program calls.
 INSIDE = """
-import ctypes, os
+import ctypes, os, threading, time
+threading.Thread(target=time.sleep, args=(60,), name="a worker inside", daemon=True).start()
 library = ctypes.CDLL("/mnt/libspin.so")
 library.spin.argtypes = [ctypes.c_double]
 print("ready", flush=True)
@@ -44,6 +46,8 @@ def test_a_target_in_namespaces_of_its_own(
         capture = record(pid, tmp_path / "out.data")
         process = capture.processes[pid]
         assert process.inner_pid == 1
+        (worker,) = set(TargetProcess.open(pid).threads()) - {pid}
+        assert capture.thread_names == {(pid, worker): "a worker inside"}
         assert process.interpreter is not None
         assert process.interpreter.version == build.version
         found = list(stacks(capture))
