@@ -5,20 +5,22 @@ Files come from the target and are untrusted: a corrupt table yields fewer names
 
 from __future__ import annotations
 
-import struct
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import accumulate, pairwise, product
 from typing import NamedTuple
 
 from mixstack.elf import Elf
 
-_ENTRY = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, shndx, value, size
+_ENTRY_SIZE = 24  # Elf64_Sym, as words: name 32 bits, info 8, other 8, shndx 16; value; size
 _STT_NOTYPE, _STT_FUNC, _STT_GNU_IFUNC = 0, 2, 10
 _STB_LOCAL, _STB_GLOBAL, _STB_WEAK, _STB_GNU_UNIQUE = 0, 1, 2, 10
 _SHN_UNDEF, _SHN_LORESERVE, _SHN_XINDEX = 0, 0xFF00, 0xFFFF
 _LONGEST_NAME = 1 << 16
+_BINDING_SHIFT = 40
+_NAME_MASK = (1 << _BINDING_SHIFT) - 1
 
 _LOCAL, _OTHER, _NAMELESS = 2, 3, 4
 _BINDING_ORDER = {_STB_GLOBAL: 0, _STB_GNU_UNIQUE: 0, _STB_WEAK: 1, _STB_LOCAL: _LOCAL}
@@ -75,35 +77,22 @@ class SymbolTable:
         # By the memory, since a debug file holds nothing of the code itself.
         code = sorted((s.vaddr, s.vaddr + s.memory_size) for s in elf.segments if s.executable)
         strings: list[memoryview] = []
-        found: dict[tuple[int, int], list[_Entry]] = {}
+        found = _Found()
         unsized: list[_Unsized] = []
         for source, name in product((elf, *more), (".symtab", ".dynsym")):
             section = source.section(name)
             linked = None if section is None else source.section_at(section.link)
-            if section is None or linked is None or section.entry_size != _ENTRY.size:
+            if section is None or linked is None or section.entry_size != _ENTRY_SIZE:
                 continue
             strings.append(linked.data)
-            sized, without = _candidates(section.data, code, len(strings) - 1)
-            for entry in sized:
-                found.setdefault((entry.start, entry.end), []).append(entry)
+            without = found.add(section.data, code, len(strings) - 1)
             # Where local symbols were discarded, what follows an unsized function may be another
             # one that lost its name; so its end is unknown. Of another file, the sections are.
-            complete = name == ".symtab" and any(entry.binding == _LOCAL for entry in sized)
-            if source is elf and complete:
+            if source is elf and name == ".symtab" and found.has_local:
                 unsized += without
-        entries = [_preferred(aliases, strings) for aliases in found.values()]
-        entries += _sized_by_neighbour(elf, unsized, entries)
-        entries.sort()
-        return cls._of_entries(entries, strings)
-
-    @classmethod
-    def _of_entries(cls, entries: list[_Entry], strings: list[memoryview]) -> SymbolTable:
-        starts, ends, names = array("Q"), array("Q"), array("Q")
-        for start, end, entry in _disjoint(entries, strings):
-            starts.append(start)
-            ends.append(end)
-            names.append(entry.table << 32 | entry.name_at)
-        return cls(starts, ends, names, tuple(strings))
+        for entry in _sized_by_neighbour(elf, unsized, found):
+            found.append(*entry)
+        return cls(*found.disjoint(strings), tuple(strings))
 
     def find(self, vaddr: int) -> tuple[int, int, str] | None:
         """(start, end, name) of the function that covers the file's own address, or None."""
@@ -115,28 +104,81 @@ class SymbolTable:
         return (self._starts[at], self._ends[at], name) if name else None
 
 
-def _candidates(
-    table: memoryview, code: list[tuple[int, int]], number: int
-) -> tuple[list[_Entry], list[_Unsized]]:
-    """The functions of a symbol table (the `number`-th), and the global ones without a size."""
-    sized: list[_Entry] = []
-    unsized: list[_Unsized] = []
-    whole = table[: len(table) // _ENTRY.size * _ENTRY.size]
-    for name_at, info, _, section, start, size in _ENTRY.iter_unpack(whole):
-        kind = info & 0xF
-        if kind != _STT_FUNC and kind != _STT_NOTYPE and kind != _STT_GNU_IFUNC:
-            continue
-        if not name_at or section == _SHN_UNDEF or _SHN_LORESERVE <= section < _SHN_XINDEX:
-            continue
-        binding = _BINDING_ORDER.get(info >> 4, _OTHER)
-        if size:
-            for low, high in code:
-                if low <= start < high:
-                    sized.append(_Entry(start, min(start + size, high), binding, number, name_at))
-                    break
-        elif kind == _STT_FUNC and binding == 0:
-            unsized.append(_Unsized(start, section, number, name_at))
-    return sized, unsized
+class _Found:
+    """The functions of all symbol tables, in columns: a large library has half a million."""
+
+    def __init__(self) -> None:
+        self.starts = array("Q")
+        self.ends = array("Q")
+        self._names = array("Q")  # as in SymbolTable, and the binding above
+        self.has_local = False
+
+    def append(self, start: int, end: int, binding: int, table: int, name_at: int) -> None:
+        self.starts.append(start)
+        self.ends.append(end)
+        self._names.append(binding << _BINDING_SHIFT | table << 32 | name_at)
+
+    def add(self, table: memoryview, code: list[tuple[int, int]], number: int) -> list[_Unsized]:
+        """Take the functions of a symbol table, the `number`-th; the global ones without a size."""
+        unsized: list[_Unsized] = []
+        words = table[: len(table) // _ENTRY_SIZE * _ENTRY_SIZE].cast("Q")
+        for head, start, size in zip(words[0::3], words[1::3], words[2::3], strict=True):
+            name_at, kind, section = head & 0xFFFFFFFF, head >> 32 & 0xF, head >> 48
+            if kind != _STT_FUNC and kind != _STT_NOTYPE and kind != _STT_GNU_IFUNC:
+                continue
+            if not name_at or section == _SHN_UNDEF or _SHN_LORESERVE <= section < _SHN_XINDEX:
+                continue
+            binding = _BINDING_ORDER.get(head >> 36 & 0xF, _OTHER)
+            if size:
+                for low, high in code:
+                    if low <= start < high:
+                        self.append(start, min(start + size, high), binding, number, name_at)
+                        self.has_local |= binding == _LOCAL
+                        break
+            elif kind == _STT_FUNC and binding == 0:
+                unsized.append(_Unsized(start, section, number, name_at))
+        return unsized
+
+    def disjoint(self, strings: list[memoryview]) -> tuple[array[int], array[int], array[int]]:
+        """Starts, ends and names of the pieces, sorted."""
+        starts, ends, names = array("Q"), array("Q"), array("Q")
+        for cluster in self._clusters():
+            if len(cluster) == 1:  # mostly
+                (i,) = cluster
+                pieces = [(self.starts[i], self.ends[i], self._names[i])]
+            else:
+                pieces = [
+                    (start, end, entry.table << 32 | entry.name_at)
+                    for start, end, entry in _disjoint(self._entries(cluster, strings), strings)
+                ]
+            for start, end, name in pieces:
+                starts.append(start)
+                ends.append(end)
+                names.append(name & _NAME_MASK)
+        return starts, ends, names
+
+    def _clusters(self) -> Iterator[list[int]]:
+        """The functions in order of their starts, those together that overlap."""
+        cluster: list[int] = []
+        reached = 0
+        for i in sorted(range(len(self.starts)), key=self.starts.__getitem__):
+            if cluster and self.starts[i] >= reached:
+                yield cluster
+                cluster = []
+            cluster.append(i)
+            reached = max(reached, self.ends[i])
+        if cluster:
+            yield cluster
+
+    def _entries(self, cluster: list[int], strings: list[memoryview]) -> list[_Entry]:
+        """Sorted; of several names of one range one is left."""
+        aliases: dict[tuple[int, int], list[_Entry]] = {}
+        for i in cluster:
+            start, end, name = self.starts[i], self.ends[i], self._names[i]
+            binding, table = name >> _BINDING_SHIFT, name >> 32 & 0xFF
+            entry = _Entry(start, end, binding, table, name & 0xFFFFFFFF)
+            aliases.setdefault((start, end), []).append(entry)
+        return sorted(_preferred(of_one, strings) for of_one in aliases.values())
 
 
 def _string(strings: memoryview, at: int) -> str:
@@ -165,15 +207,15 @@ def _preferred(aliases: list[_Entry], strings: list[memoryview]) -> _Entry:
     return min(aliases, key=lambda entry: _rank(entry, strings))
 
 
-def _sized_by_neighbour(elf: Elf, unsized: list[_Unsized], entries: list[_Entry]) -> list[_Entry]:
+def _sized_by_neighbour(elf: Elf, unsized: list[_Unsized], found: _Found) -> list[_Entry]:
     """Unsized functions as entries that reach to the next known start or their section's end."""
     if not unsized:
         return []
-    borders = sorted({e.start for e in entries} | {u.start for u in unsized})
+    borders = sorted({*found.starts, *(u.start for u in unsized)})
     ends = dict(pairwise(borders))
-    ordered = sorted(entries)
-    starts = [e.start for e in ordered]
-    reached = list(accumulate((e.end for e in ordered), max))  # by all entries up to each
+    ordered = sorted(zip(found.starts, found.ends, strict=True))
+    starts = [start for start, _ in ordered]
+    reached = list(accumulate((end for _, end in ordered), max))  # by all entries up to each
     out: dict[int, _Entry] = {}
     for u in sorted(unsized):
         section = elf.section_at(u.section)
