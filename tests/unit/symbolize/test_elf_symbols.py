@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+import tracemalloc
 from collections import defaultdict
 from pathlib import Path
 
@@ -281,3 +282,18 @@ def test_compiled_program_agrees_with_addr2line(tmp_path: Path) -> None:
     theirs = done.stdout.splitlines()[::2]
     same = {"alias_of_outer": "outer"}
     assert [same.get(n, n) for n in ours] == [same.get(n, n) for n in theirs]
+
+
+def test_a_large_table_takes_little_memory() -> None:
+    """Some libraries have half a million functions; as objects, each took 470 bytes."""
+    count = TEXT_SIZE // 2
+    syms = [Sym(f"function_{i}", TEXT_START + 2 * i, 2) for i in range(count)]
+    image = Elf(memoryview(elf(syms)), "image")
+    tracemalloc.start()
+    try:
+        table = SymbolTable.of(image)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table) == count
+    assert peak < 150 * count, peak / count
