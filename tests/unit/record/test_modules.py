@@ -24,6 +24,8 @@ BUILD_ID = bytes(range(20))
 class Process:
     """Just what the registry asks of a process: nobody's files, no vDSO."""
 
+    pid = os.getpid()
+
     def open_path(self, line: MapLine) -> str:
         return line.path
 
