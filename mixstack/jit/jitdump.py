@@ -4,7 +4,8 @@ Source: tools/perf/Documentation/jitdump-specification.txt of the kernel. Line t
 writers do not agree on their addresses (node 20 shifts them by 64, the size of an ELF header).
 
 Unwind information: the specification puts `.eh_frame_hdr` first; but perf inject (util/genelf.c)
-takes it to be last, behind `.eh_frame`, and V8 and CPython write it so.
+takes it to be last, behind `.eh_frame`, and V8 and CPython write it so. LLVM (ORC) writes it first,
+and one record for several functions, which perf cannot use and is not read here.
 """
 
 from __future__ import annotations

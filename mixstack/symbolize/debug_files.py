@@ -24,7 +24,7 @@ _DEBUG_FOLDER: Final = "/usr/lib/debug"
 _SHORTEST_ID: Final = 4  # hex digits: two name the folder, the others the file
 _LONGEST_MINI: Final = 1 << 26  # bytes of `.gnu_debugdata` unpacked; distributions' have up to 3 MB
 _MOST_MEMORY: Final = 1 << 28  # bytes that its decoder may ask for
-_LONGEST_FRAME: Final = 1 << 26  # bytes of `.debug_frame`; the kernel's own has 8 MB
+_LONGEST_FRAME: Final = 1 << 26  # bytes of `.debug_frame`
 _PIECE: Final = 1 << 20
 
 
