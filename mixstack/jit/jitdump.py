@@ -1,7 +1,11 @@
-"""jitdump files: a head, then records of code that was made, and of code that was moved.
+"""jitdump files: a head, then records of code that was made, how to unwind it, and what was moved.
 
 Source: tools/perf/Documentation/jitdump-specification.txt of the kernel. Line tables are not read:
 writers do not agree on their addresses (node 20 shifts them by 64, the size of an ELF header).
+
+Unwind information: the specification puts `.eh_frame_hdr` first; but perf inject (util/genelf.c)
+takes it to be last, behind `.eh_frame`, and V8 and CPython write it so. LLVM (ORC) writes it first,
+and one record for several functions, which perf cannot use and is not read here.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ _HEAD: Final = struct.Struct("<IIIIIIQQ")  # magic version size machine pad pid 
 _RECORD: Final = struct.Struct("<IIQ")  # kind size time
 _LOAD: Final = struct.Struct("<IIQQQQ")  # pid tid vma address size code; then the name
 _MOVE: Final = struct.Struct("<IIQQQQQ")  # pid tid vma old new size code
+_UNWINDING: Final = struct.Struct("<QQQ")  # size, .eh_frame_hdr's part of it, size when mapped
 _CODE_LOAD: Final = 0
 _CODE_MOVE: Final = 1
+_CODE_UNWINDING_INFO: Final = 4
 _TICKS: Final = 1  # a flag: times are of the processor's counter
 NAME_MAX: Final = 4096
 HEAD_SIZE: Final = _HEAD.size
@@ -52,6 +58,21 @@ class Load(NamedTuple):
     code: int
     name: bytes
 
+    @property
+    def code_at(self) -> int:
+        """Where in the record the code's bytes are."""
+        return RECORD_SIZE + _LOAD.size + len(self.name) + 1
+
+
+class Unwinding(NamedTuple):
+    """Of the code that is made next: the place of its `.eh_frame` in the record, and its size.
+
+    size: 0 if the record says nothing of the code, or contradicts itself.
+    """
+
+    at: int
+    size: int
+
 
 class Move(NamedTuple):
     """The code with that number was moved."""
@@ -80,21 +101,34 @@ def parse_record_head(data: bytes) -> RecordHead:
     return head
 
 
-def parse_record(kind: int, data: bytes) -> Load | Move | None:
+def eh_frame_address(start: int, size: int) -> int:
+    """The address that the `.eh_frame` of this code was written for.
+
+    It need not be there: it is where perf inject puts it, behind the code and aligned.
+    """
+    return start + (size + 7 & -8)
+
+
+def parse_record(head: RecordHead, data: bytes) -> Load | Move | Unwinding | None:
     """A whole record, or its first `WANTED` bytes; None if it is of another kind.
 
     Raises BadDump if it breaks off, or its name does.
     """
     try:
-        if kind == _CODE_LOAD:
+        if head.kind == _CODE_LOAD:
             _, _, _, start, size, code = _LOAD.unpack_from(data, RECORD_SIZE)
             at = RECORD_SIZE + _LOAD.size
             end = data.find(b"\0", at, at + NAME_MAX)
             if end < 0:
                 raise BadDump("a name has no end")
             return Load(start, size, code, data[at:end])
-        if kind == _CODE_MOVE:
+        if head.kind == _CODE_MOVE:
             return Move(*_MOVE.unpack_from(data, RECORD_SIZE)[3:])
+        if head.kind == _CODE_UNWINDING_INFO:
+            at = RECORD_SIZE + _UNWINDING.size
+            size, header_size, _ = _UNWINDING.unpack_from(data, RECORD_SIZE)
+            sound = header_size <= size <= head.size - at
+            return Unwinding(at, size - header_size if sound else 0)
     except struct.error:
         raise BadDump("a record breaks off") from None
     return None

@@ -88,7 +88,7 @@ class Describer:
             if at < part.start:
                 yield Mapping(at, part.start, start, None, label), _entry(at, part.start, at, None)
             at = part.end
-            entry = _entry(part.start, at, part.base, part.placed)
+            entry = _entry(part.start, at, part.table.base, part.placed)
             yield Mapping(part.start, at, start, None, label), entry
         if at < end:
             yield Mapping(at, end, start, None, label), _entry(at, end, at, placed)

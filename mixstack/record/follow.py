@@ -243,7 +243,7 @@ class Follower:
         line = next((x for x in self._lines if x.start <= address < x.end), None)
         if line is None or not self._registry.knows(line):  # a file that may have rules of its own
             return False
-        return self.jit.tables.add_place(address, (line.start, line.end), self.process.read)
+        return self.jit.add_place(address, (line.start, line.end))
 
     def finish(self) -> None:
         """Say what was never settled: unread files, a process without an interpreter."""

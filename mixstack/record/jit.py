@@ -14,7 +14,7 @@ from mixstack.jit.index import PAGE_SHIFT
 from mixstack.jit.model import JitSource, JitSymbol
 from mixstack.record.growing_file import GrowingFile, Refused, checked, open_of
 from mixstack.record.jit_debugger import Debugger, JitFrames
-from mixstack.record.jit_dump import JitDump
+from mixstack.record.jit_dump import DumpedCode, JitDump
 from mixstack.record.jit_entries import JitEntries
 from mixstack.record.jit_map import PerfMap
 from mixstack.target.maps import MapLine
@@ -106,8 +106,14 @@ class JitBook:
 
     @property
     def frames(self) -> tuple[JitFrames, ...]:
-        """The unwind information of the code that is there now."""
+        """The unwind information of the code that is registered now."""
         return tuple(f for debugger in self._debuggers.values() for f in debugger.frames)
+
+    def dumped_at(self, address: int, within: tuple[int, int]) -> DumpedCode | None:
+        """What a jitdump file says of the unwinding of the code at an address, in a mapping."""
+        found = (dump.code_at(address) for dump in self._opened())
+        start, end = within
+        return next((c for c in found if c and start <= c.frames.start < c.frames.end <= end), None)
 
     def close(self) -> None:
         self._map.close()

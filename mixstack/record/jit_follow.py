@@ -62,6 +62,18 @@ class JitFollower:
         """Follow the jitdump files among the executable mappings: so their writers show them."""
         self._opened().look_for_dumps(lines)
 
+    def add_place(self, address: int, within: tuple[int, int]) -> bool:
+        """Find rules for code in which a walk died, in a mapping; whether there are new ones.
+
+        Those of a jitdump file are taken where they are needed only: such a file names all code
+        that there is, and each rule takes a mapping of the probe.
+        """
+        read = self._process.read
+        dumped = self._opened().dumped_at(address, within)
+        if dumped is not None and self.tables.add_dumped(*dumped, read):
+            return True
+        return self.tables.add_place(address, within, read)
+
     def new_symbols(self, addresses: Iterable[int], *, last: bool = False) -> list[JitSymbol]:
         """What was learned of these addresses (in no module), and since then of earlier ones.
 

@@ -1,7 +1,8 @@
 """Where the symbols and lines of a file lie that it does not hold itself.
 
 Separate debug files by build-id and by `.gnu_debuglink` (gdb's manual, 18.3), the file that dwz
-made of what several of them share (`.gnu_debugaltlink`), and the symbols of `.gnu_debugdata`.
+made of what several of them share (`.gnu_debugaltlink`), and the symbols of `.gnu_debugdata`. And
+the unwind information that is in a separate debug file only.
 What is found must belong to the file: its build-id or its checksum is compared.
 """
 
@@ -16,12 +17,14 @@ from posixpath import basename, dirname, join, normpath
 from typing import Final, NamedTuple
 
 from mixstack.elf import BadElf, Elf, open_elf
+from mixstack.symbolize.dwarf.sections import BadDwarf, debug_section
 from mixstack.symbolize.rooted import open_below
 
 _DEBUG_FOLDER: Final = "/usr/lib/debug"
 _SHORTEST_ID: Final = 4  # hex digits: two name the folder, the others the file
 _LONGEST_MINI: Final = 1 << 26  # bytes of `.gnu_debugdata` unpacked; distributions' have up to 3 MB
 _MOST_MEMORY: Final = 1 << 28  # bytes that its decoder may ask for
+_LONGEST_FRAME: Final = 1 << 26  # bytes of `.debug_frame`
 _PIECE: Final = 1 << 20
 
 
@@ -76,6 +79,23 @@ def find_shared_file(elf: Elf, path: str, roots: tuple[str, ...]) -> Elf | None:
             if found is not None and found.elf.build_id == build_id:
                 return found.elf
     return None
+
+
+def separate_debug_frame(elf: Elf, path: str, roots: tuple[str, ...]) -> bytes:
+    """The `.debug_frame` of a file's debug file; empty if there is none, or the file has its own.
+
+    Arguments as of `find_debug_file`. Its addresses are the file's own.
+    """
+    if elf.section(".debug_frame") is not None:
+        return b""
+    found = find_debug_file(elf, path, roots)
+    if found is None:
+        return b""
+    try:
+        data = debug_section(found.elf, "frame", _LONGEST_FRAME)
+    except BadDwarf:
+        return b""
+    return bytes(data) if len(data) <= _LONGEST_FRAME else b""
 
 
 def mini_debug_info(elf: Elf) -> Elf | None:

@@ -5,7 +5,8 @@ what the table was made from; u64 base, u64 bytes of rows, u64 bytes of pages; r
 little-endian.
 
 The digest is there because a build-id is the word of the file that bears it: a target could bear
-libc's, and the next recording must not take the target's rules for libc.
+libc's, and the next recording must not take the target's rules for libc. And what a file has is
+not all: its debug file, which has its build-id, may be installed later.
 """
 
 from __future__ import annotations
@@ -38,26 +39,27 @@ _BUILD_ID_MAX = 128  # hex digits; longer ones are nobody's
 _SHARED = stat.S_IWGRP | stat.S_IWOTH
 
 
-def load_table(elf: Elf, cache_dir: str | None) -> UnwindTable:
+def load_table(elf: Elf, cache_dir: str | None, debug_frame: bytes = b"") -> UnwindTable:
     """The unwind table of a file, from `cache_dir` if it is there, else compiled and left there.
 
+    debug_frame: that of its debug file, as `compile_table` takes it.
     A file without a build-id is known by its digest alone. Without a folder, or if the folder is
     not this user's own, it is compiled each time. A cache that cannot be read or written is no
     error. Raises BadElf as `compile_table` does.
     """
     if cache_dir is None:
-        return compile_table(elf)
+        return compile_table(elf, debug_frame)
     with _own_folder(cache_dir) as folder:
         if folder is None:
-            return compile_table(elf)
-        source = _digest(elf)
+            return compile_table(elf, debug_frame)
+        source = _digest(elf, debug_frame)
         build_id = elf.build_id
         if not build_id or len(build_id) > _BUILD_ID_MAX:
             build_id = source.hex()
         name = build_id + _SUFFIX
         table = _decode(_read(folder, name), source)
         if table is None:
-            table = compile_table(elf)
+            table = compile_table(elf, debug_frame)
             _write(folder, name, _encode(table, source))
             _evict(folder, keep=name)
         else:
@@ -86,9 +88,9 @@ def _own_folder(path: str) -> Iterator[int | None]:
         os.close(folder)
 
 
-def _digest(elf: Elf) -> bytes:
+def _digest(elf: Elf, debug_frame: bytes) -> bytes:
     """What the table is made from: the segments and the frame sections, in 16 bytes."""
-    sections = frame_sections(elf)
+    sections = frame_sections(elf, debug_frame)
     digest = hashlib.blake2b(digest_size=16)
     sizes = [(name, section.vaddr, len(section.data)) for name, section in sections.items()]
     digest.update(repr((elf.segments, sizes)).encode())

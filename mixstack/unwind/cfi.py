@@ -41,14 +41,16 @@ class _Region(NamedTuple):
     rows: array[int]
 
 
-def compile_table(elf: Elf) -> UnwindTable:
+def compile_table(elf: Elf, debug_frame: bytes = b"") -> UnwindTable:
     """The unwind table of a file, from its `.eh_frame`, and where that is silent `.debug_frame`.
+
+    debug_frame: that of its debug file, for a file that has none of its own.
 
     An FDE that is broken, or outside of the executable segments, is left out. Raises BadElf if
     nothing is left, if there is neither section, or if the file's own numbers are absurd.
     """
     code = code_range(elf)
-    sections = frame_sections(elf)
+    sections = frame_sections(elf, debug_frame)
     if not sections:
         raise BadElf(f"{elf.name}: no .eh_frame")
     if any(len(section.data) > _SECTION_MAX for section in sections.values()):
@@ -64,9 +66,14 @@ def compile_table(elf: Elf) -> UnwindTable:
     return UnwindTable(code.base, rows.tobytes(), index_pages(rows, code.end - code.base))
 
 
-def frame_sections(elf: Elf) -> dict[str, Section]:
-    """The sections that a table is made from, by name, the one that counts more first."""
+def frame_sections(elf: Elf, debug_frame: bytes = b"") -> dict[str, Section]:
+    """The sections that a table is made from, by name, the one that counts more first.
+
+    debug_frame: as `compile_table` takes it.
+    """
     found = {name: elf.section(name) for name in (".eh_frame", _DEBUG_FRAME)}
+    if found[_DEBUG_FRAME] is None:
+        found[_DEBUG_FRAME] = Section(0, memoryview(debug_frame), 0, 0, compressed=False)
     return {
         name: section
         for name, section in found.items()

@@ -3,9 +3,12 @@
     jit_by_hand.py map TRUTH         a perf map; the same memory is another function every second
     jit_by_hand.py dump TRUTH        the same in a jitdump file
     jit_by_hand.py fork TRUTH        a second long it is one function here and another in a child
+    jit_by_hand.py rules MOVED       code that calls Python back, and how to unwind it, in a jitdump
+    jit_by_hand.py names MOVED       the same without how to unwind it
 
 TRUTH is a file: a line for each, when it was about to be told and when it was (CLOCK_MONOTONIC).
 The code counts down, so it is what runs; Python calls it through ctypes.
+MOVED: after a second, the code that calls back is moved, if it is "moved".
 """
 
 from __future__ import annotations
@@ -21,17 +24,20 @@ import time
 CODE = bytes.fromhex("4889f8 48ffc8 75fb c3")
 TURNS = 20_000_000
 PHASE_S = 1.0
+# sub $40, %rsp; call *%rdi; lea 1f(%rip), %rax; jmp *%rax; 1: add $40, %rsp; ret
+# It has no frame pointer, and behind an indirect jump nobody finds its way out.
+CALLER = bytes.fromhex("4883ec28 ffd7 488d0502000000 ffe0 4883c428 c3")
+# The CIE: rsp + 8. The FDE: from byte 4 on rsp + 48, from 19 on rsp + 8. Then .eh_frame_hdr.
+CIE = bytes.fromhex("14000000 00000000 017a5200 01781001 1b0c0708 90010000")
+PROGRAM = bytes.fromhex("00 440e30 4f0e08 00")
+HEADER = bytes.fromhex("011b033b 00000000 00000000")
+PLACED: list[mmap.mmap] = []
 
 
 def main(how: str, truth: str) -> None:
-    memory = mmap.mmap(
-        -1,
-        4096,
-        flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
-        prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC,
-    )
-    memory.write(CODE)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if how in ("rules", "names"):
+        call_back(how == "rules", truth == "moved")
+    address = placed(CODE)
     count_down = ctypes.CFUNCTYPE(None, ctypes.c_long)(address)
     if how == "fork":
         child = os.fork()
@@ -54,6 +60,42 @@ def main(how: str, truth: str) -> None:
             count_down(TURNS)
 
 
+def placed(code: bytes) -> int:
+    """Its address, in memory that stays."""
+    memory = mmap.mmap(
+        -1,
+        4096,
+        flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+        prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC,
+    )
+    memory.write(code)
+    PLACED.append(memory)
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def call_back(rules: bool, moved: bool) -> None:
+    """Call Python from code without a frame pointer, for ever."""
+    address, dump = placed(CALLER), Dump()
+    if rules:
+        dump.say_rules(len(CALLER))
+    dump.say(address, "caller of JIT", CALLER)
+    burner = ctypes.CFUNCTYPE(None)(burn)
+    print("ready", flush=True)
+    moved_at = time.monotonic() + PHASE_S
+    while True:
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(burner)
+        if moved and time.monotonic() >= moved_at:
+            moved, before = False, address
+            address = placed(CALLER)
+            dump.say_moved(before, address, len(CALLER))
+            ctypes.memset(before, 0xCC, len(CALLER))
+
+
+def burn() -> None:
+    for _ in range(200_000):
+        pass
+
+
 def say_in_map(address: int, name: str) -> None:
     with open(f"/tmp/perf-{os.getpid()}.map", "a") as file:
         file.write(f"{address:x} {len(CODE):x} {name}\n")
@@ -71,12 +113,26 @@ class Dump:
         )
         self._index = 0
 
-    def say(self, address: int, name: str) -> None:
+    def say(self, address: int, name: str, code: bytes = CODE) -> None:
         self._index += 1
         pid = os.getpid()
-        body = struct.pack("<IIQQQQ", pid, pid, address, address, len(CODE), self._index)
-        body += name.encode() + b"\0" + CODE
-        os.write(self._fd, struct.pack("<IIQ", 0, 16 + len(body), time.monotonic_ns()) + body)
+        body = struct.pack("<IIQQQQ", pid, pid, address, address, len(code), self._index)
+        self._write(0, body + name.encode() + b"\0" + code)
+
+    def say_moved(self, before: int, after: int, size: int) -> None:
+        """The code that was said last is elsewhere now."""
+        pid = os.getpid()
+        self._write(1, struct.pack("<IIQQQQQ", pid, pid, after, before, after, size, self._index))
+
+    def say_rules(self, size: int) -> None:
+        """Those of the code that is said next; as if they lay behind it, aligned to 8 bytes."""
+        to_code = -((size + 7 & -8) + len(CIE) + 8)
+        fde = struct.pack("<IIiI", 12 + len(PROGRAM), len(CIE) + 4, to_code, size) + PROGRAM
+        data = CIE + fde + bytes(4) + HEADER
+        self._write(4, struct.pack("<QQQ", len(data), len(HEADER), 0) + data)
+
+    def _write(self, kind: int, body: bytes) -> None:
+        os.write(self._fd, struct.pack("<IIQ", kind, 16 + len(body), time.monotonic_ns()) + body)
 
 
 if __name__ == "__main__":

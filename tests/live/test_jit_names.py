@@ -13,12 +13,12 @@ import pytest
 
 from mixstack.capture.reader import read_capture
 from mixstack.jit.names import JitNames
-from mixstack.model import Fit, Frame
+from mixstack.model import Fit, Frame, FrameKind
 from mixstack.record.jit import JitBook
 from mixstack.target.process import TargetProcess
 
 from ..interpreters import Build, supported
-from .harness import record, run_mixstack, running, show, stacks
+from .harness import Stack, record, run_mixstack, running, show, stacks
 from .test_children import recorded
 from .test_jit import JIT, SOUND, TIGHT, needs_jit
 
@@ -66,6 +66,44 @@ def test_memory_that_is_used_again_has_the_name_of_the_moment(how: str, tmp_path
         if not any(before <= time_ns <= after for before, after, _ in told):
             number = [number for _, after, number in told if after < time_ns][-1]
             assert name == f"phase{number} of JIT"
+
+
+@pytest.mark.parametrize("how", ["whole", "moved"])
+def test_a_jitdump_file_says_how_to_unwind_code(how: str, tmp_path: Path) -> None:
+    """From when a first sample has met it, and again where it was moved."""
+    found = _calling_back("rules", how, tmp_path)
+    whole = [stack for stack in found if stack.merged.fit is Fit.EXACT and not _marks(stack)]
+    assert len(whole) > 0.8 * len(found), show(found[-1].full)
+    for stack in whole:
+        names = [frame.name for frame in stack.full]
+        assert names[0] == "_start", show(stack.full)
+        assert names.count("caller of JIT") == 1, show(stack.full)
+        assert {"call_back", "burn"} <= set(names), show(stack.full)
+    settled_ns = found[-1].sample.time_ns - 1_000_000_000
+    late = [s for s in found if s.sample.time_ns > settled_ns and s not in whole]
+    assert not late, show(late[0].full)
+
+
+def test_without_that_the_code_cannot_be_unwound(tmp_path: Path) -> None:
+    """What the test above rests on."""
+    found = _calling_back("names", "whole", tmp_path)
+    assert all(_marks(stack) for stack in found)
+
+
+def _calling_back(how: str, moved: str, folder: Path) -> list[Stack]:
+    """The stacks in which the code by hand calls Python back."""
+    with (
+        running([sys.executable, BY_HAND, how, moved]) as target,
+        removed(f"/tmp/jit-{target.pid}.dump"),
+    ):
+        capture = record(target.pid, folder / "out.data", seconds=2.5, rate_hz=RATE_HZ)
+    found = [s for s in stacks(capture) if any(f.name == "burn" for f in s.full)]
+    assert len(found) > 0.05 * RATE_HZ  # a busy machine gives a target less than a CPU
+    return found
+
+
+def _marks(stack: Stack) -> list[Frame]:
+    return [frame for frame in stack.full if frame.kind is FrameKind.MARK]
 
 
 def test_a_forked_child_has_names_of_its_own(tmp_path: Path) -> None:

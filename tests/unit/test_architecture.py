@@ -53,6 +53,7 @@ ARROWS: dict[str, set[str]] = {
         "capture.writer",
         "privileges",
         "jit",
+        "symbolize.debug_files",
         "symbolize.kernel",
         "symbolize.record_side",
         "symbolize.native",

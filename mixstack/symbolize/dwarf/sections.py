@@ -36,7 +36,7 @@ class DebugSections(NamedTuple):
 
 def debug_sections(elf: Elf) -> DebugSections:
     """The debug sections of a file. Raises BadDwarf where one cannot be decompressed."""
-    return DebugSections(*(_contents(elf, name) for name in DebugSections._fields))
+    return DebugSections(*(debug_section(elf, name) for name in DebugSections._fields))
 
 
 def has_debug_info(elf: Elf) -> bool:
@@ -45,11 +45,15 @@ def has_debug_info(elf: Elf) -> bool:
     return found is not None and len(found.data) > 0
 
 
-def _contents(elf: Elf, name: str) -> memoryview:
+def debug_section(elf: Elf, name: str, longest: int = _LONGEST) -> memoryview:
+    """`.debug_NAME`, empty if the file lacks it. Raises BadDwarf where it cannot be decompressed.
+
+    longest: bytes of it once decompressed; to have more is no better than to be damaged.
+    """
     section = elf.section(f".debug_{name}")
     if section is None:
         section = elf.section(f".zdebug_{name}")
-        return memoryview(b"") if section is None else _old_compressed(section.data)
+        return memoryview(b"") if section is None else _old_compressed(section.data, longest)
     if not section.compressed:
         return section.data
     if len(section.data) < _CHDR.size:
@@ -57,33 +61,33 @@ def _contents(elf: Elf, name: str) -> memoryview:
     kind, _, size, _ = _CHDR.unpack_from(section.data)
     body = section.data[_CHDR.size :]
     if kind == _ELFCOMPRESS_ZLIB:
-        return _inflated(body, size)
+        return _inflated(body, size, longest)
     if kind == _ELFCOMPRESS_ZSTD:
-        return _unpacked(body, size)
+        return _unpacked(body, size, longest)
     raise BadDwarf(f".debug_{name}: compressed in an unknown way ({kind})")
 
 
-def _old_compressed(data: memoryview) -> memoryview:
+def _old_compressed(data: memoryview, longest: int) -> memoryview:
     if len(data) < _ZDEBUG.size:
         raise BadDwarf("a .zdebug section is too short")
     magic, size = _ZDEBUG.unpack_from(data)
     if magic != b"ZLIB":
         raise BadDwarf("a .zdebug section is not compressed by zlib")
-    return _inflated(data[_ZDEBUG.size :], size)
+    return _inflated(data[_ZDEBUG.size :], size, longest)
 
 
-def _inflated(body: memoryview, size: int) -> memoryview:
-    _check_size(size)
+def _inflated(body: memoryview, size: int, longest: int) -> memoryview:
+    _check_size(size, longest)
     try:
         return memoryview(zlib.decompressobj().decompress(body, size))
     except zlib.error as e:
         raise BadDwarf(f"a compressed section is damaged: {e}") from e
 
 
-def _unpacked(body: memoryview, size: int) -> memoryview:
+def _unpacked(body: memoryview, size: int, longest: int) -> memoryview:
     import zstandard
 
-    _check_size(size)
+    _check_size(size, longest)
     try:
         reader = zstandard.ZstdDecompressor().stream_reader(body)
         return memoryview(reader.read(size))
@@ -91,6 +95,6 @@ def _unpacked(body: memoryview, size: int) -> memoryview:
         raise BadDwarf(f"a compressed section is damaged: {e}") from e
 
 
-def _check_size(size: int) -> None:
-    if not 0 < size <= _LONGEST:
+def _check_size(size: int, longest: int) -> None:
+    if not 0 < size <= longest:
         raise BadDwarf(f"a compressed section would have {size} bytes")

@@ -37,6 +37,7 @@ class Memory:
 
     contents: bytes | None = None
     reads: list[tuple[int, int]] = field(default_factory=list)
+    pid: int = field(default_factory=os.getpid)
 
     def read(self, address: int, size: int) -> bytes | None:
         self.reads.append((address, size))

@@ -12,8 +12,10 @@ import pytest
 
 from mixstack.record.children import child_pids
 from mixstack.record.jit import JitBook
+from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
 from tests.live.harness import Target, running
+from tests.unit.record.test_jit_dump import CODE_SIZE, HEAD, UNWINDING, code
 
 PROGRAM = "print('ready', flush=True)\nwhile True: pass"
 
@@ -77,6 +79,22 @@ def test_what_is_odd_is_said_once(case: Case) -> None:
     case.write("odd\n")
     assert len(case.notes) == 1
     assert str(case.path) in case.notes[0]
+
+
+def test_a_dump_says_how_to_unwind_the_code_of_a_mapping(case: Case, tmp_path: Path) -> None:
+    path = tmp_path / f"jit-{case.book._process.pid}.dump"
+    path.write_bytes(HEAD + UNWINDING + code(start=0x1000))
+    info = path.stat()
+    case.book.look_for_dumps(
+        [MapLine(0x7000, 0x8000, "r-xp", 0, info.st_dev, info.st_ino, str(path))]
+    )
+    case.book.look(at_once=True)
+    found = case.book.dumped_at(0x1008, (0x1000, 0x1000 + CODE_SIZE))
+    assert found is not None
+    assert found.frames.start == 0x1000
+    for within in ((0x1001, 0x2000), (0x1000, 0x1000 + CODE_SIZE - 1)):
+        assert case.book.dumped_at(0x1008, within) is None, "it is not all of one mapping"
+    assert case.book.dumped_at(0x1800, (0x1000, 0x2000)) is None
 
 
 def test_the_map_is_that_of_the_pid_that_the_process_sees() -> None:

@@ -86,7 +86,7 @@ def test_tables_are_placed_once_and_cut_out_of_their_mapping() -> None:
     tables.update([frames])
     used = space.used_bytes
     (part,) = tables.within(TEXT & -4096, (TEXT & -4096) + 8192)
-    assert (part.start, part.end, part.base) == (TEXT, TEXT + 0x20, TEXT & -256)
+    assert (part.start, part.end, part.table.base) == (TEXT, TEXT + 0x20, TEXT & -256)
     assert list(tables.within(TEXT + 1, TEXT + 8192)) == []
     tables.update([])
     assert list(tables.within(0, 1 << 47)) == []
@@ -125,6 +125,56 @@ def test_memory_that_holds_other_code_has_no_rules() -> None:
     assert _spans(tables) == []
     assert tables.add_place(WAY, (TEXT, TEXT + 0x20), _read)
     assert tables.forget_changed(lambda address, size: None)
+
+
+DUMPED = JitFrames(TEXT, TEXT + 0x20, CIE + FDE, FRAMES_AT)
+
+
+def _tables() -> JitTables:
+    return JitTables(
+        JitRoom(TableSpace(memoryview(bytearray(8 << 10)), memoryview(bytearray(8 << 10))))
+    )
+
+
+def test_what_a_dump_says_holds_while_memory_holds_that_code() -> None:
+    tables = _tables()
+    assert not tables.add_dumped(DUMPED, CODE[:-1] + b"\x90", _read), "other code"
+    assert tables.add_dumped(DUMPED, CODE, _read)
+    assert not tables.add_dumped(DUMPED, CODE, _read), "it is there"
+    assert not tables.add_place(WAY, (TEXT, TEXT + 0x20), _read), "it has a rule"
+    assert _spans(tables) == [(0, 0x20)]
+    assert not tables.forget_changed(_read)
+    child = tables.copy()
+    assert tables.forget_changed(lambda address, size: bytes(size))
+    assert (_spans(tables), _spans(child)) == ([], [(0, 0x20)])
+    assert tables.add_dumped(DUMPED, CODE, _read)
+
+
+def test_what_is_registered_counts_more_than_what_is_dumped() -> None:
+    tables = _tables()
+    tables.add_dumped(DUMPED, CODE, _read)
+    tables.update([DUMPED._replace(end=TEXT + 0x10)])
+    assert _spans(tables) == [(0, 0x10), (0x10, 0x20)]
+
+
+def test_a_dump_that_says_nothing_is_asked_once_and_the_code_is_followed() -> None:
+    tables = _tables()
+    nothing = DUMPED._replace(eh_frame=CIE)
+    assert not tables.add_dumped(nothing, CODE, _read)
+    assert not tables.add_dumped(nothing, CODE, _read)
+    assert tables.add_place(WAY, (TEXT, TEXT + 0x20), _read)
+
+
+def test_dumped_code_has_a_bound() -> None:
+    tables = _tables()
+    size = 1 << 20
+
+    def read(address: int, size: int) -> bytes:
+        return bytes(size)
+
+    assert not tables.add_dumped(DUMPED._replace(end=TEXT + size + 1), bytes(size + 1), read)
+    assert tables.add_dumped(DUMPED, bytes(0x20), read)
+    assert not tables.add_dumped(DUMPED._replace(end=TEXT + size), bytes(size), read)
 
 
 def test_what_had_no_way_out_may_be_other_code_later() -> None:

@@ -98,9 +98,111 @@ def test_code_that_is_moved_leaves_nothing_behind(case: Case) -> None:
 
 def test_records_of_other_kinds_are_passed_over(case: Case) -> None:
     case.append(HEAD + record(2, 1, b"lines") + record(4, 1, bytes(9000)) + record(3, 1, b""))
-    case.append(record(77, 1, b"?") + load(b"", 0x3000) + load(b"f", 0x1000))
+    case.append(record(77, 1, b"?") + load(b"f", 0x1000))
     case.dump.poll(100)
     assert case.said() == [(0x1000, "f", 10, 10)]
+
+
+def test_code_without_a_name_takes_the_place_of_what_was_there(case: Case) -> None:
+    case.append(HEAD + load(b"f", 0x1000, 10) + load(b"", 0x1000, 20, code=2))
+    case.dump.poll(100)
+    assert case.said() == [(0x1000, "f", 10, 10), (0x1000, None, 20, 20)]
+
+
+CODE_SIZE = 0x14  # where .eh_frame is then: 0x18 bytes behind the start
+CIE = bytes.fromhex("14000000 00000000 017a5200 01781001 1b0c0708 90010000")
+EH_FRAME_HDR = bytes.fromhex("011b033b 00000000 00000000")
+
+
+def fde(start: int, size: int = CODE_SIZE, *, after: int = 0) -> bytes:
+    """Of code at `start` bytes from where perf puts it, `after` bytes behind the CIE."""
+    to_start = start - (0x18 + len(CIE) + after + 8)
+    program = bytes.fromhex("00 440e30 00000000")
+    return struct.pack("<IIiI", 20, len(CIE) + after + 4, to_start, size) + program
+
+
+FDE = fde(0)
+ABSOLUTE = (
+    CIE.replace(b"\x1b", b"\x03") + struct.pack("<IIII", 20, 28, 0x1000, CODE_SIZE) + FDE[16:]
+)
+
+
+def unwinding(eh_frame: bytes = CIE + FDE, size: int | None = None, header: int = 12) -> bytes:
+    data = eh_frame + EH_FRAME_HDR
+    fields = struct.pack("<QQQ", len(data) if size is None else size, header, 0)
+    return record(4, 1, fields + data)
+
+
+def code(name: bytes = b"f", start: int = 0x1000, *, code: int = 1) -> bytes:
+    return load(name, start, code=code, size=CODE_SIZE)
+
+
+UNWINDING = unwinding()
+MOVED = move(0x1000, 0x5000, 20, size=CODE_SIZE)
+SAID = CIE + FDE
+
+
+@pytest.mark.parametrize(
+    ("data", "address", "eh_frame"),
+    [
+        pytest.param(UNWINDING + code(), 0x1000, SAID, id="the first byte"),
+        pytest.param(UNWINDING + code(), 0x1013, SAID, id="the last byte"),
+        pytest.param(UNWINDING + code(), 0x1014, None, id="the byte behind it"),
+        pytest.param(UNWINDING + record(2, 1, b"lines") + code(), 0x1000, SAID, id="lines between"),
+        pytest.param(
+            UNWINDING + code(b"g", 0x2000) + code(code=2), 0x1000, None, id="of the code before"
+        ),
+        pytest.param(UNWINDING, 0x1000, None, id="no code after it"),
+        pytest.param(UNWINDING + code()[:-1], 0x1000, None, id="the code is cut off"),
+        pytest.param(UNWINDING + code() + code(b"g", code=2), 0x1000, None, id="other code since"),
+        pytest.param(UNWINDING + code() + code(b"", code=2), 0x1000, None, id="nameless since"),
+        pytest.param(UNWINDING + code() + MOVED, 0x5000, SAID, id="moved"),
+        pytest.param(UNWINDING + code() + MOVED, 0x1000, None, id="where it was before"),
+        pytest.param(
+            unwinding(ABSOLUTE) + code(), 0x1000, ABSOLUTE, id="absolute addresses"
+        ),
+        pytest.param(
+            unwinding(ABSOLUTE) + code() + MOVED, 0x5000, None, id="absolute addresses, moved"
+        ),
+        pytest.param(unwinding(b"") + code(), 0x1000, None, id="only .eh_frame_hdr"),
+        pytest.param(unwinding(CIE) + code(), 0x1000, None, id="only a CIE"),
+        pytest.param(unwinding(CIE + fde(4)) + code(), 0x1000, None, id="it begins later"),
+        pytest.param(unwinding(CIE + fde(-4)) + code(), 0x1000, None, id="it begins before"),
+        pytest.param(unwinding(CIE + fde(0, 0x15)) + code(), 0x1000, None, id="it is longer"),
+        pytest.param(
+            unwinding(CIE + FDE + fde(0x10, 5, after=24)) + code(), 0x1000, None,
+            id="a second one is longer",
+        ),
+        pytest.param(
+            unwinding(EH_FRAME_HDR + SAID[:-12]) + code(), 0x1000, None, id=".eh_frame_hdr first"
+        ),
+        pytest.param(unwinding(size=1 << 63) + code(), 0x1000, None, id="an absurd size"),
+        pytest.param(unwinding(header=1 << 63) + code(), 0x1000, None, id="an absurd header"),
+        pytest.param(unwinding(header=61) + code(), 0x1000, None, id="a header that is all"),
+        pytest.param(
+            unwinding(SAID + bytes(1 << 16)) + code(), 0x1000, None, id="more than code can need"
+        ),
+        pytest.param(UNWINDING + code(b"py::f"), 0x1000, None, id="CPython's"),
+    ],
+)  # fmt: skip
+def test_how_code_is_unwound(case: Case, data: bytes, address: int, eh_frame: bytes | None) -> None:
+    case.append(HEAD + data)
+    case.dump.poll(100)
+    found = case.dump.code_at(address)
+    assert (found and found.frames.eh_frame) == eh_frame
+    assert case.notes == []
+    if found is not None:
+        start = address & ~0xFF
+        assert found.code == bytes(CODE_SIZE)
+        assert found.frames[:2] == (start, start + CODE_SIZE)
+        assert found.frames.address == start + 0x18
+
+
+def test_unwind_information_that_breaks_off_is_said(case: Case) -> None:
+    case.append(HEAD + record(4, 1, bytes(16)) + code())
+    case.dump.poll(100)
+    assert case.said() == []
+    assert len(case.notes) == 1
 
 
 @pytest.mark.parametrize(
@@ -149,7 +251,7 @@ def test_a_huge_file_is_read_in_parts_and_not_to_its_end(
 
 def test_fuzzed(tmp_path: Path) -> None:
     source = random.Random(4)
-    whole = HEAD + load(b"f", 0x1000) + move(0x1000, 0x5000, 20) + load(b"g", 0x2000, code=2)
+    whole = HEAD + UNWINDING + code() + MOVED + load(b"g", 0x2000, code=2)
     for number in range(1500):
         data = bytearray(whole)
         for _ in range(source.randrange(1, 5)):
@@ -159,6 +261,8 @@ def test_fuzzed(tmp_path: Path) -> None:
         for part in (data[:cut], data[cut:]):
             case.append(part)
             case.dump.poll(100)
+            case.dump.code_at(0x1000)
+            case.dump.code_at(0x5000)
         assert len(case.notes) <= 1
         assert len(case.said()) <= 4
         case.dump.close()

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from mixstack.elf import open_elf
 from mixstack.model import Module
-from mixstack.record.modules import VDSO, ModuleRegistry
+from mixstack.record.modules import VDSO, LoadedModule, ModuleRegistry
+from mixstack.record.roots import Roots
 from mixstack.record.tables import TableSpace
+from mixstack.symbolize.debug_files import path_by_build_id
 from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
 from mixstack.unwind.rows import find_row
+from tests.unit.symbolize.test_debug_files import split
 from tests.unit.unwind.images import cie, elf_image, fde
 
 CIE = cie()
@@ -23,6 +27,8 @@ BUILD_ID = bytes(range(20))
 
 class Process:
     """Just what the registry asks of a process: nobody's files, no vDSO."""
+
+    pid = os.getpid()
 
     def open_path(self, line: MapLine) -> str:
         return line.path
@@ -129,6 +135,50 @@ def test_a_file_without_a_table(registry: ModuleRegistry, tmp_path: Path) -> Non
         assert registry.place(loaded, space()) is None
     assert registry.without_table == 1
     assert registry.table_sizes() == (0, 0)
+
+
+@pytest.mark.parametrize("preloaded", [False, True])
+def test_the_rules_of_a_debug_file_beside_it(
+    registry: ModuleRegistry, tmp_path: Path, preloaded: bool
+) -> None:
+    library, _ = split(tmp_path)
+    line = line_of(library)
+    if preloaded:
+        registry.preload(str(library))
+    assert has_rules(registry.find(Process(), line))  # type: ignore[arg-type]
+    (tmp_path / "case.debug").unlink()
+    other = ModuleRegistry(str(tmp_path / "cache"))
+    assert not has_rules(other.find(Process(), line))  # type: ignore[arg-type]
+
+
+def test_the_rules_of_a_debug_file_in_the_targets_root(
+    registry: ModuleRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, _ = split(tmp_path)
+    with open_elf(str(library)) as elf:
+        build_id = elf.build_id
+    assert build_id is not None
+    root = tmp_path / "root"
+    placed = root / path_by_build_id(build_id).lstrip("/")
+    placed.parent.mkdir(parents=True)
+    (tmp_path / "case.debug").rename(placed)
+    monkeypatch.setattr(
+        Roots, "of", lambda self, pid: (str(root), "/") if pid == Process.pid else ()
+    )
+    assert has_rules(registry.find(Process(), line_of(library)))  # type: ignore[arg-type]
+
+
+def has_rules(loaded: LoadedModule | None) -> bool:
+    """Whether the table knows the frame of `g`, whose array is larger than any stub's."""
+    if loaded is None or loaded.table is None:
+        return False
+    segments = [s for s in loaded.segments if s.executable]
+    rows = (
+        find_row(loaded.table, at)
+        for s in segments
+        for at in range(s.vaddr, s.vaddr + s.memory_size)
+    )
+    return any(row is not None and row.cfa_offset >= 36 for row in rows)
 
 
 def test_the_same_file_is_read_once(registry: ModuleRegistry, tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ from typing import NamedTuple
 import pytest
 
 from mixstack.elf import Elf, open_elf
-from mixstack.symbolize.debug_files import find_debug_file, find_shared_file, mini_debug_info
+from mixstack.symbolize import debug_files
+from mixstack.symbolize.debug_files import (
+    find_debug_file,
+    find_shared_file,
+    mini_debug_info,
+    separate_debug_frame,
+)
 from mixstack.symbolize.elf_symbols import SymbolTable
 from mixstack.symbolize.record_side import tables_of
 from tests.unit.symbolize.images import LOCAL, Sym, elf
@@ -235,3 +241,49 @@ def test_shared_file(stripped: Stripped, tmp_path: Path) -> None:
         assert named.build_id == stripped.build_id
         shared.unlink()
         assert find_shared_file(file, "/usr/lib/debug/x/f.debug", (str(tmp_path),)) is None
+
+
+# Without an FDE in .eh_frame, so that the compiler writes .debug_frame.
+SILENT = ("-g", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-exceptions")
+
+
+def split(folder: Path, *options: str) -> tuple[Path, bytes]:
+    """A stripped library whose debug file lies beside it, and the `.debug_frame` it had."""
+    (folder / "case.c").write_text("int f(int *); int g(int a) { int x[9] = {a}; return f(x); }")
+    library, debug = folder / "case.so", folder / "case.debug"
+    run("gcc", "-O2", "-shared", "-fPIC", *SILENT, "-o", library, folder / "case.c")
+    with open_elf(str(library)) as file:
+        section = file.section(".debug_frame")
+        assert section is not None
+        frames = bytes(section.data)
+    run("objcopy", "--only-keep-debug", *options, library, debug)
+    run("objcopy", "--strip-all", f"--add-gnu-debuglink={debug}", library)
+    return library, frames
+
+
+def separate(library: Path) -> bytes:
+    with open_elf(str(library)) as file:
+        return separate_debug_frame(file, str(library), ("/",))
+
+
+@pytest.mark.parametrize("how", ["none", "zlib", "zlib-gnu", "zstd"])
+def test_unwind_information_of_a_debug_file(how: str, tmp_path: Path) -> None:
+    library, frames = split(tmp_path, f"--compress-debug-sections={how}")
+    assert separate(library) == frames
+
+
+def test_unwind_information_of_a_file_that_has_its_own_or_none(tmp_path: Path) -> None:
+    library, _ = split(tmp_path)
+    with open_elf(str(tmp_path / "case.debug")) as whole:
+        assert separate_debug_frame(whole, str(library), ("/",)) == b""
+    (tmp_path / "case.debug").unlink()
+    assert separate(library) == b""
+
+
+@pytest.mark.parametrize("how", ["none", "zlib"])
+def test_unwind_information_of_absurd_size(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, frames = split(tmp_path, f"--compress-debug-sections={how}")
+    monkeypatch.setattr(debug_files, "_LONGEST_FRAME", len(frames) - 1)
+    assert separate(library) == b""

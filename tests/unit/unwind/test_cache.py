@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from mixstack.elf import BadElf, Elf
 from mixstack.unwind import cache
 from mixstack.unwind.cache import load_table
-from mixstack.unwind.rows import UnwindTable
+from mixstack.unwind.rows import Row, RowKind, UnwindTable, find_row
 
-from .images import cie, elf_image, fde
+from .images import cie, elf_image, entry, fde
 
 BUILD_ID = bytes(range(20))
 NAME = BUILD_ID.hex() + ".unwind"
@@ -32,11 +33,11 @@ def elf(instructions: bytes = b"\x44\x0e\x10", build_id: bytes | None = BUILD_ID
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what is compiled from here on, in order."""
     names: list[str] = []
-    compile_table: Callable[[Elf], UnwindTable] = cache.compile_table
+    compile_table: Callable[[Elf, bytes], UnwindTable] = cache.compile_table
 
-    def counting(elf: Elf) -> UnwindTable:
+    def counting(elf: Elf, debug_frame: bytes) -> UnwindTable:
         names.append(elf.name)
-        return compile_table(elf)
+        return compile_table(elf, debug_frame)
 
     monkeypatch.setattr(cache, "compile_table", counting)
     return names
@@ -90,6 +91,24 @@ def test_a_stolen_build_id_does_not_bring_other_rules(folder: str, compiled: lis
     assert compiled == ["case"] * 3
 
 
+def test_a_debug_file_that_is_installed_later_or_removed_compiles_again(
+    folder: str, compiled: list[str]
+) -> None:
+    """It has the build-id of the file."""
+    cie_body = struct.pack("<I", 0xFFFFFFFF) + b"\x01\0\x01\x78\x10\x0c\x07\x08\x90\x01"
+    frames = entry(cie_body) + entry(struct.pack("<IQQ", 0, 0x1100, 16) + b"\x0e\x20")
+    frames += entry(struct.pack("<IQQ", 0, 0x1000, 16) + b"\x0e\x20")
+    alone = load_table(elf(), folder)
+    both = load_table(elf(), folder, frames)
+    assert load_table(elf(), folder, frames) == both
+    assert compiled == ["case"] * 2
+    assert find_row(alone, 0x1100) == Row(0x10, RowKind.NONE)
+    assert find_row(both, 0x1100) == Row(0x100, RowKind.RSP, 32)
+    assert find_row(both, 0x1008) == find_row(alone, 0x1008), "the file's own counts more"
+    assert load_table(elf(), folder) == alone
+    assert compiled == ["case"] * 3
+
+
 def test_a_new_version_of_the_compiler_compiles_again(
     folder: str, compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +129,7 @@ def test_a_new_format_compiles_again(
 
 
 def good_file() -> bytes:
-    return cache._encode(load_table(elf(), None), cache._digest(elf()))
+    return cache._encode(load_table(elf(), None), cache._digest(elf(), b""))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
