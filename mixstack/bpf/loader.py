@@ -7,7 +7,6 @@ import os
 from collections.abc import Collection
 from typing import Final, Protocol
 
-from mixstack.bpf.bcc import BccObject, bcc_folder, config_from_headers
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
 from mixstack.bpf.wire import Config
@@ -23,8 +22,11 @@ class LoadedObject(Protocol):
     def set_entries(self, map_name: str, entries: int) -> None:
         """The number of elements of a map, bytes of a ring buffer."""
 
-    def load(self, programs: Collection[str]) -> None:
-        """Create the maps and verify these programs. Raises MissingPrivilege, ProbeRejected."""
+    def load(self, *groups: Collection[str]) -> None:
+        """Create the maps and verify these programs, each group beside the others where possible.
+
+        Raises MissingPrivilege, ProbeRejected.
+        """
 
     def load_more(self, programs: Collection[str]) -> None:
         """Verify these programs as well. Raises MissingPrivilege, ProbeRejected."""
@@ -59,9 +61,12 @@ def open_probe(loader: str) -> tuple[LoadedObject, Config]:
     NoKernelTypes, ProbeRejected.
     """
     has_types = os.path.exists(_TYPES)
-    if loader == "bcc" or (loader == "auto" and not has_types and bcc_folder()):
-        config = kernel_config(Libbpf()) if has_types else config_from_headers()
-        return BccObject(), config
+    if loader == "bcc" or (loader == "auto" and not has_types):
+        from mixstack.bpf.bcc import BccObject, bcc_folder, config_from_headers  # seldom needed
+
+        if loader == "bcc" or bcc_folder():
+            config = kernel_config(Libbpf()) if has_types else config_from_headers()
+            return BccObject(), config
     try:
         with open(_OBJECT, "rb") as f:
             image = f.read()

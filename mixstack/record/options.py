@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUTPUT: Final = "out.data"
 STDOUT: Final = "-"
+TARGET_ENDED: Final = "target ended"  # Footer.reason
 DEFAULT_RATE_HZ: Final = 99  # not 100: a rate in step with the target's own timers sees one phase
 MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 9999
