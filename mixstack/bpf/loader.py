@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from mixstack.bpf.kernel_types import kernel_config
@@ -54,11 +55,11 @@ class LoadedObject(Protocol):
         """Unload everything."""
 
 
-def open_probe(loader: str) -> tuple[LoadedObject, Config]:
-    """The probe, still to be loaded, and the kernel's offsets. `loader`: "auto", "libbpf" or "bcc".
+def open_probe(loader: str) -> tuple[LoadedObject, Callable[[], Config]]:
+    """The probe, still to be loaded, and what finds the kernel's offsets, in any thread.
 
-    auto: libbpf where the kernel has type information, else bcc. Raises NoProbe, NoLibbpf, NoBcc,
-    NoKernelTypes, ProbeRejected.
+    loader: "auto", "libbpf" or "bcc". auto: libbpf where the kernel has type information, else
+    bcc. Both raise NoProbe, NoLibbpf, NoBcc, NoKernelTypes, ProbeRejected.
     """
     has_types = os.path.exists(_TYPES)
     if loader == "bcc" or (loader == "auto" and not has_types):
@@ -66,12 +67,11 @@ def open_probe(loader: str) -> tuple[LoadedObject, Config]:
 
         if loader == "bcc" or bcc_folder():
             config = kernel_config(Libbpf()) if has_types else config_from_headers()
-            return BccObject(), config
+            return BccObject(), lambda: config
     try:
         with open(_OBJECT, "rb") as f:
             image = f.read()
     except OSError as e:
         raise NoProbe("this installation of mixstack has no compiled probe") from e
     library = Libbpf()
-    config = kernel_config(library)
-    return BpfObject(library, image), config
+    return BpfObject(library, image), functools.partial(kernel_config, library)

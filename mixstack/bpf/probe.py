@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -71,7 +72,7 @@ class Probe:
     """
 
     def __init__(self, sizes: Sizes, loader: str = "auto") -> None:
-        self._object, config = open_probe(loader)
+        self._object, read_config = open_probe(loader)
         self._cpus = possible_cpus()
         self._clock: SamplingClock | None = None
         self._throttled = 0
@@ -81,9 +82,11 @@ class Probe:
             self._object.set_entries("ms_pages", sizes.pages)
             self._object.set_entries("ms_rows", sizes.rows)
             self._object.set_entries("ms_ring", sizes.ring_bytes)
-            self._object.load(*_AT_ONCE)
+            with ThreadPoolExecutor(max_workers=1) as reading:  # the kernel's types are megabytes
+                config = reading.submit(read_config)
+                self._object.load(*_AT_ONCE)
             self._install(chain(*_AT_ONCE))
-            self._object.update("ms_configs", 0, config)
+            self._object.update("ms_configs", 0, config.result())
             self.mappings = self._memory(
                 "ms_mappings", sizes.mappings * ctypes.sizeof(wire.MappingEntry)
             )
