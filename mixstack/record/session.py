@@ -97,8 +97,11 @@ def _record(
         # The kernel's verifier takes a tenth of a second; so do these modules, of which the probe
         # needs none.
         from mixstack.record.sampling import Prepared, Sampling
-        from mixstack.target.interpreter import read_ahead
+        from mixstack.target.interpreter import likely_interpreters, read_ahead
 
+        if launched is None and process is not None:
+            likely = likely_interpreters(process, process.executable_maps())
+            files = [process.open_path(line) for line in likely]
         layouts = [read_ahead(path) for path in files]
         probe = loaded.result()
     stack.callback(probe.close)
