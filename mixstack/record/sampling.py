@@ -188,21 +188,24 @@ class Sampling:
             if now - flushed >= _FLUSH_S or ready & {self._pidfd, self._interrupted.fd}:
                 self._flush()
                 flushed = now
-            self._on_progress(
-                Progress(
-                    now - begin,
-                    self._samples,
-                    self._probe.total(Counter.LOST),
-                    self._notes[-1] if self._notes else None,
-                    throttled=self._probe.throttled,
-                )
-            )
+                self._say_progress(now - begin)
             if self._pidfd in ready:
                 return TARGET_ENDED
             if self._interrupted.fd in ready:
                 return "interrupted"
             if end is not None and now >= end:
                 return "duration"
+
+    def _say_progress(self, elapsed_s: float) -> None:
+        self._on_progress(
+            Progress(
+                elapsed_s,
+                self._samples,
+                self._probe.total(Counter.LOST),
+                self._notes[-1] if self._notes else None,
+                throttled=self._probe.throttled,
+            )
+        )
 
     def _drain(self) -> Drained:
         """Move what the probe has into the capture."""
