@@ -202,7 +202,7 @@ class CaptureWriter:
             what = f"cannot write {self._place}: {error.strerror}"
         if self._has_samples:
             return OutputError(
-                f"{what}; the first {self._size} bytes were kept, up to the last half second",
+                f"{what}; the first {self._size} bytes were kept, up to the last second",
                 f"what was recorded so far is there: mixstack merge {self._place}",
             )
         return OutputError(f"{what}; nothing was recorded")
