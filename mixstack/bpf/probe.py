@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from mixstack.bpf import wire
 from mixstack.bpf.loader import open_probe
@@ -44,8 +43,7 @@ _AT_ONCE: Final = (
 PROGRAMS: Final = (*chain(*_AT_ONCE), *_OF_THREAD_LISTS, *_OF_FRAME_OBJECTS)
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How much the probe's tables hold: elements; `ring_bytes` is a power of two."""
 
     mappings: int

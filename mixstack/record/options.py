@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mixstack.errors import UsageProblem
 
@@ -107,8 +107,7 @@ class RecordOptions:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """Where a recording stands; `samples` and `lost` count from its start.
 
     `note`: a sentence for the user, shown once however often it is repeated. `lines`: how many of
@@ -123,8 +122,7 @@ class Progress:
     throttled: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RecordResult:
+class RecordResult(NamedTuple):
     """How a recording ended; `file_size` in bytes.
 
     exit_status: the started command's, as `subprocess` has it (-N: ended by signal N); None for an
