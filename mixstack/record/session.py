@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 from mixstack.bpf.perf import Event, best_event
 from mixstack.bpf.probe import Probe
+from mixstack.collector import paused_collector
 from mixstack.errors import NoSuchProcess, OutputError
 from mixstack.privileges.capabilities import FOR_SETTING_UP
 from mixstack.privileges.user import User, become, home_of_process, writer_of
@@ -92,7 +93,7 @@ def _record(
     files = _files_of(options) if options.command else []
     sizes = sizes_for(options, files, process, registry)
     event = Event(options.event) if options.event is not None else best_event()
-    with ThreadPoolExecutor(max_workers=1) as loading:
+    with paused_collector(), ThreadPoolExecutor(max_workers=1) as loading:
         loaded = loading.submit(Probe, sizes, options.loader)
         # The kernel's verifier takes a tenth of a second; so do these modules, of which the probe
         # needs none.
