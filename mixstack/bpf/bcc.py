@@ -102,7 +102,7 @@ class BccObject:
         """The number of elements of a map (bytes of a ring buffer), before loading."""
         self._entries[map_name] = entries
 
-    def load(self, programs: Collection[str]) -> None:
+    def load(self, *groups: Collection[str]) -> None:
         """Compile, create the maps, verify programs. Raises MissingPrivilege, ProbeRejected."""
         maps = self._compile('#include "state.bpf.h"\n', "-DMS_BCC_MAPS")
         for kind, name in _MAP.findall(self._state):
@@ -111,7 +111,8 @@ class BccObject:
             f"#define {name} (*(char *)bpf_pseudo_fd(1, {fd}))\n" for name, fd in self._maps.items()
         )
         self._compiled = self._compile("".join(macros) + self._text)
-        self.load_more(programs)
+        for programs in groups:
+            self.load_more(programs)
 
     def load_more(self, programs: Collection[str]) -> None:
         """Verify these programs as well. Raises MissingPrivilege, ProbeRejected."""

@@ -29,6 +29,9 @@ _PT_REGS_BYTES = 168  # struct pt_regs of x86-64, unchanged in size since 2.6
 class _Types:
     def __init__(self, library: Libbpf) -> None:
         self._library = library
+        self._found: dict[
+            tuple[str, int], int
+        ] = {}  # of a hundred thousand types, without an index
         self._btf = library.btf__load_vmlinux_btf()
         if not self._btf:
             raise NoKernelTypes(
@@ -54,10 +57,12 @@ class _Types:
         return self._words(self.find(struct, _KIND_STRUCT), 3)[2]
 
     def find(self, name: str, kind: int) -> int:
-        found: int = self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)
-        if found < 0:
-            raise NoKernelTypes(f"this kernel's BTF does not know {name}")
-        return found
+        if (name, kind) not in self._found:
+            found: int = self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)
+            if found < 0:
+                raise NoKernelTypes(f"this kernel's BTF does not know {name}")
+            self._found[name, kind] = found
+        return self._found[name, kind]
 
     def member(self, type_id: int, name: str) -> tuple[int, int] | None:
         """(offset in bytes, type id) of a member; members of anonymous parts count as ours."""

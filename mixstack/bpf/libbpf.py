@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mixstack.errors import MissingPrivilege, NoLibbpf, ProbeRejected
@@ -103,8 +104,16 @@ class BpfObject:
         if self._library.bpf_map__set_max_entries(self._map(map_name), entries):
             raise ProbeRejected(f"map {map_name} cannot have {entries} elements: {_errno_text()}")
 
-    def load(self, programs: Collection[str]) -> None:
-        """Create the maps and verify these programs. Raises MissingPrivilege, ProbeRejected."""
+    def load(self, *groups: Collection[str]) -> None:
+        """Create the maps and verify these programs, each group in a thread of its own.
+
+        Raises MissingPrivilege, ProbeRejected.
+        """
+        self._load(())
+        with ThreadPoolExecutor(len(groups)) as verifying:
+            list(verifying.map(self.load_more, groups))
+
+    def _load(self, programs: Collection[str]) -> None:
         for program in self._each(self._library.bpf_object__next_program):
             wanted = self._library.bpf_program__name(program).decode() in programs
             self._library.bpf_program__set_autoload(program, wanted)
@@ -130,23 +139,19 @@ class BpfObject:
             name = self._library.bpf_map__name(each).decode()
             if self._library.bpf_map__reuse_fd(each, self.map_fd(name)):
                 raise ProbeRejected(f"map {name} cannot be shared: {_errno_text()}")
-        more.load(programs)
+        more._load(programs)
 
     def map_fd(self, name: str) -> int:
         return int(self._library.bpf_map__fd(self._map(name)))
 
     def program_fd(self, name: str) -> int:
         """Of a program that was loaded. Raises ProbeRejected."""
-        for part in (self, *self._more):
-            fd = int(self._library.bpf_program__fd(part._program(name)))
-            if fd >= 0:
-                return fd
-        raise ProbeRejected(f"the program {name} is not loaded")
+        return self._loaded(name)[1]
 
     def attach_raw_tracepoint(self, program_name: str, tracepoint: str) -> None:
         """Run a program wherever the kernel passes this point, until `close`; needs no tracefs."""
         link = self._library.bpf_program__attach_raw_tracepoint(
-            self._program(program_name), tracepoint.encode()
+            self._loaded(program_name)[0], tracepoint.encode()
         )
         if not link:
             code = ctypes.get_errno()
@@ -187,6 +192,15 @@ class BpfObject:
         if self._object:
             self._library.bpf_object__close(self._object)
             self._object = 0
+
+    def _loaded(self, name: str) -> tuple[int, int]:
+        """A program that was loaded, and its descriptor."""
+        for part in self._more:
+            program = part._program(name)
+            fd = int(self._library.bpf_program__fd(program))
+            if fd >= 0:
+                return program, fd
+        raise ProbeRejected(f"the program {name} is not loaded")
 
     def _program(self, name: str) -> int:
         found = self._library.bpf_object__find_program_by_name(self._object, name.encode())

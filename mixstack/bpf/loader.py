@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-from mixstack.bpf.bcc import BccObject, bcc_folder, config_from_headers
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
 from mixstack.bpf.wire import Config
@@ -23,8 +23,11 @@ class LoadedObject(Protocol):
     def set_entries(self, map_name: str, entries: int) -> None:
         """The number of elements of a map, bytes of a ring buffer."""
 
-    def load(self, programs: Collection[str]) -> None:
-        """Create the maps and verify these programs. Raises MissingPrivilege, ProbeRejected."""
+    def load(self, *groups: Collection[str]) -> None:
+        """Create the maps and verify these programs, each group beside the others where possible.
+
+        Raises MissingPrivilege, ProbeRejected.
+        """
 
     def load_more(self, programs: Collection[str]) -> None:
         """Verify these programs as well. Raises MissingPrivilege, ProbeRejected."""
@@ -52,21 +55,23 @@ class LoadedObject(Protocol):
         """Unload everything."""
 
 
-def open_probe(loader: str) -> tuple[LoadedObject, Config]:
-    """The probe, still to be loaded, and the kernel's offsets. `loader`: "auto", "libbpf" or "bcc".
+def open_probe(loader: str) -> tuple[LoadedObject, Callable[[], Config]]:
+    """The probe, still to be loaded, and what finds the kernel's offsets, in any thread.
 
-    auto: libbpf where the kernel has type information, else bcc. Raises NoProbe, NoLibbpf, NoBcc,
-    NoKernelTypes, ProbeRejected.
+    loader: "auto", "libbpf" or "bcc". auto: libbpf where the kernel has type information, else
+    bcc. Both raise NoProbe, NoLibbpf, NoBcc, NoKernelTypes, ProbeRejected.
     """
     has_types = os.path.exists(_TYPES)
-    if loader == "bcc" or (loader == "auto" and not has_types and bcc_folder()):
-        config = kernel_config(Libbpf()) if has_types else config_from_headers()
-        return BccObject(), config
+    if loader == "bcc" or (loader == "auto" and not has_types):
+        from mixstack.bpf.bcc import BccObject, bcc_folder, config_from_headers  # seldom needed
+
+        if loader == "bcc" or bcc_folder():
+            config = kernel_config(Libbpf()) if has_types else config_from_headers()
+            return BccObject(), lambda: config
     try:
         with open(_OBJECT, "rb") as f:
             image = f.read()
     except OSError as e:
         raise NoProbe("this installation of mixstack has no compiled probe") from e
     library = Libbpf()
-    config = kernel_config(library)
-    return BpfObject(library, image), config
+    return BpfObject(library, image), functools.partial(kernel_config, library)

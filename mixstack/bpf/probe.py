@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Final, NamedTuple
 
 from mixstack.bpf import wire
 from mixstack.bpf.loader import open_probe
@@ -34,19 +36,14 @@ _LIVES: Final = {
 _OF_FRAME_OBJECTS: Final = ("walk_frames", "find_markers", "learn_markers")  # before 3.11
 _OF_THREAD_LISTS: Final = ("find_thread",)
 _AT_ONCE: Final = (
-    "on_sample",
-    "walk_chain",
-    "walk_native",
-    "find_base",
-    "send_codes",
-    *_LIVES.values(),
+    ("on_sample", "walk_chain", "find_base", "send_codes", *_LIVES.values()),
+    ("walk_native",),  # takes as long as all of these together
 )
 
-PROGRAMS: Final = (*_AT_ONCE, *_OF_THREAD_LISTS, *_OF_FRAME_OBJECTS)
+PROGRAMS: Final = (*chain(*_AT_ONCE), *_OF_THREAD_LISTS, *_OF_FRAME_OBJECTS)
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How much the probe's tables hold: elements; `ring_bytes` is a power of two."""
 
     mappings: int
@@ -73,7 +70,7 @@ class Probe:
     """
 
     def __init__(self, sizes: Sizes, loader: str = "auto") -> None:
-        self._object, config = open_probe(loader)
+        self._object, read_config = open_probe(loader)
         self._cpus = possible_cpus()
         self._clock: SamplingClock | None = None
         self._throttled = 0
@@ -83,9 +80,11 @@ class Probe:
             self._object.set_entries("ms_pages", sizes.pages)
             self._object.set_entries("ms_rows", sizes.rows)
             self._object.set_entries("ms_ring", sizes.ring_bytes)
-            self._object.load(_AT_ONCE)
-            self._install(_AT_ONCE)
-            self._object.update("ms_configs", 0, config)
+            with ThreadPoolExecutor(max_workers=1) as reading:  # the kernel's types are megabytes
+                config = reading.submit(read_config)
+                self._object.load(*_AT_ONCE)
+            self._install(chain(*_AT_ONCE))
+            self._object.update("ms_configs", 0, config.result())
             self.mappings = self._memory(
                 "ms_mappings", sizes.mappings * ctypes.sizeof(wire.MappingEntry)
             )
@@ -170,12 +169,12 @@ class Probe:
             self._object.load_more(names)
             self._install(names)
 
-    def _install(self, names: tuple[str, ...]) -> None:
-        for index, name in enumerate(_SLOTS):
-            if name in names:
+    def _install(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in _SLOTS:
                 fd = self._object.program_fd(name)
-                self._object.update("ms_programs", index, ctypes.c_uint32(fd))
-        self._loaded.update(names)
+                self._object.update("ms_programs", _SLOTS.index(name), ctypes.c_uint32(fd))
+            self._loaded.add(name)
 
     def _memory(self, name: str, size: int) -> KernelMemory:
         return KernelMemory(self._object.map_fd(name), size)

@@ -42,6 +42,7 @@ _T = TypeVar("_T")
 _CUT_AT = 1 << 20
 """A block is closed when it holds this many bytes: a reader opens a few of them at a time."""
 _LEVEL = 3
+_SAMPLES_LAST = sorted(BlockType, key=lambda kind: kind is BlockType.SAMPLES)
 
 
 class CaptureWriter:
@@ -128,7 +129,7 @@ class CaptureWriter:
 
     def flush(self) -> None:
         """Write everything that is buffered, as whole blocks, samples last."""
-        for kind in sorted(self._buffers, key=lambda kind: kind is BlockType.SAMPLES):
+        for kind in _SAMPLES_LAST:
             self._write_buffer(kind)
 
     def close(self, footer: Footer) -> None:
@@ -201,7 +202,7 @@ class CaptureWriter:
             what = f"cannot write {self._place}: {error.strerror}"
         if self._has_samples:
             return OutputError(
-                f"{what}; the first {self._size} bytes were kept, up to the last half second",
+                f"{what}; the first {self._size} bytes were kept, up to the last second",
                 f"what was recorded so far is there: mixstack merge {self._place}",
             )
         return OutputError(f"{what}; nothing was recorded")

@@ -134,8 +134,12 @@ def record(
     CMD (128+N if signal N ended it), or 0 with -p.
     """
     from mixstack.cli.terminal import StatusLine
-    from mixstack.privileges.user import environment_of, invoking_user
-    from mixstack.record.session import record as record_session
+    from mixstack.collector import paused_collector
+
+    # What an import makes stays: to look through it over and over is a tenth of its time.
+    with paused_collector():
+        from mixstack.privileges.user import environment_of, invoking_user
+        from mixstack.record.session import record as record_session
 
     user = None if as_root else invoking_user(os.environ)
     options = RecordOptions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from typing import Final, TextIO
@@ -85,6 +84,8 @@ class StatusLine:
         """Show `text`, cut to the width of the terminal; at most ten times a second."""
         if self._stream is None or not self.due:
             return
+        import shutil  # and with it two archive formats: only where there is a terminal
+
         self._next_s = self._clock() + _STATUS_INTERVAL_S
         width = shutil.get_terminal_size().columns - 1  # the last column would wrap on some
         self._stream.write(f"\r\x1b[K{text[:width]}")

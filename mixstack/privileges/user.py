@@ -6,8 +6,7 @@ import os
 import pwd
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mixstack.privileges.capabilities import Capability, keep_across_user_change, keep_only
 
@@ -15,8 +14,7 @@ _NOBODY_SET: Final = 2**32 - 1  # (uid_t) -1: "leave it as it is" to the kernel
 _OF_SUDO: Final = ("SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND", "SUDO_HOME")
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """Someone other than root. `groups`: all of them, `gid` included. name, home, shell: passwd(5);
     None for a number that has no entry there.
     """

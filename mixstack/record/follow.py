@@ -13,12 +13,13 @@ from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
 from mixstack.record.file_queue import FileQueue
 from mixstack.record.jit_follow import JitFollower
-from mixstack.record.layout import wire_layout
+from mixstack.record.layout import fill_entry
 from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange
 from mixstack.record.modules import VDSO, LoadedModule
 from mixstack.record.proven import Stop
+from mixstack.record.several import InterpreterWatch
 from mixstack.record.shared import Shared
-from mixstack.record.taught import learned_from_prologue
+from mixstack.record.taught import slot_of
 from mixstack.record.thread_names import NameFollower
 from mixstack.target.interpreter import (
     FoundInterpreter,
@@ -29,16 +30,13 @@ from mixstack.target.interpreter import (
 from mixstack.target.layouts import Layout
 from mixstack.target.maps import MapLine
 from mixstack.target.process import ExeIdentity, TargetProcess
-from mixstack.target.thread_states import has_several_interpreters
 
 MAPPINGS_MAX: Final = 4096  # per process
-INTERPRETERS_MAX: Final = 1024  # the size of the probe's table of what was learned
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
 _WORD_S: Final = 0.1  # how long the kernel's word of an exec may be on its way
 _GAP_WORTH_SAYING_S: Final = 0.1
 _NO_RANGE: Final = MappingRange(0, 0)
-_U64: Final = (1 << 64) - 1
 
 
 class Follower:
@@ -66,6 +64,7 @@ class Follower:
         self._likely: list[MapLine] = []  # mappings of files that may hold the interpreter
         self._entry = wire.ProcessEntry(family=process.pid, flags=flags)
         self._interpreter: FoundInterpreter | None = None
+        self._interpreters = InterpreterWatch()
         self._recorded: Process | None = None
         self._unsupported: str | None = None  # why, as far as is known
         self._changed_at = time.monotonic()
@@ -193,13 +192,10 @@ class Follower:
 
     def _watch_interpreters(self) -> None:
         """A thread has a thread state in each interpreter that it entered: look at them all."""
-        found = self._interpreter
-        if found is not None and not self._entry.several and self._has_several(found):
+        found, read = self._interpreter, self.process.read
+        if found is not None and not self._entry.several and self._interpreters.look(read, found):
             self._entry.several = 1
             self._probe.set_process(self.process.pid, self._entry)
-
-    def _has_several(self, found: FoundInterpreter) -> bool:
-        return has_several_interpreters(self.process.read, found.interp_head, found.layout)
 
     @property
     def busy(self) -> bool:
@@ -316,34 +312,14 @@ class Follower:
                 self._record(found.reason)
             return
         loaded = self._registry.find(self.process, found.module_map)
-        if loaded is None or not self._take_slot(found, loaded):
+        slot = slot_of(self._shared, self.process, found, loaded) if loaded is not None else None
+        if slot is None:
             return
         self._interpreter = found
         self._record_interpreter(found)
-        self._entry.layout = wire_layout(found.layout)
-        self._entry.code_type = found.code_type
-        self._entry.interp_head = found.interp_head
-        self._entry.interp_threads_head = found.layout.interp_threads_head
-        self._entry.interp_next = found.layout.interp_next
-        self._entry.tss_slot = (found.tss_slot_offset or 0) & _U64
-        self._entry.several = self._has_several(found)
-        self._entry.code_start, self._entry.code_end = found.text
-        if found.evaluator is not None:
-            self._entry.evaluator_start = found.load_bias + found.evaluator[0]
-            self._entry.evaluator_end = found.load_bias + found.evaluator[1]
-
-    def _take_slot(self, found: FoundInterpreter, loaded: LoadedModule) -> bool:
-        """Where the probe learns of this evaluator; False if there is no place any more."""
-        slots = self._shared.slots
-        if loaded.module.id not in slots:
-            if len(slots) >= INTERPRETERS_MAX:
-                return False
-            slots[loaded.module.id] = len(slots)
-            learned = learned_from_prologue(self.process, found, loaded.table)
-            if learned is not None:
-                self._probe.teach(slots[loaded.module.id], learned)
-        self._entry.slot = slots[loaded.module.id]
-        return True
+        fill_entry(self._entry, found)
+        self._entry.slot = slot
+        self._entry.several = self._interpreters.look(self.process.read, found)
 
     def _record_interpreter(self, found: FoundInterpreter) -> None:
         loaded = self._registry.find(self.process, found.module_map)

@@ -106,11 +106,14 @@ class GrowingFile:
 
 
 def open_of(root: str, path: str, users: Collection[int], since_unix_s: float) -> GrowingFile:
-    """The file at `path` below `root`, if it is a regular one of one of these users.
+    """The file at `path` (/FOLDER/NAME) below `root`, if it is a regular one of one of these users.
 
     Its folder may be reached through links, as the process itself would. Raises OSError if it is
     not there or was not written since; Refused if it is not to be believed.
     """
+    # Mostly it is not there: where the folder is no link, two calls tell that, and not a dozen.
+    if not os.path.islink(f"{root}{dirname(path)}"):
+        os.lstat(f"{root}{path}")
     folder = open_below(root, dirname(path))
     try:
         name = basename(path)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from mixstack.elf import BadElf, Elf, LoadSegment, build_id_of_notes, open_elf
 from mixstack.model import Module
@@ -22,8 +21,7 @@ from mixstack.unwind.rows import UnwindTable
 VDSO: Final = "[vdso]"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModule:
+class LoadedModule(NamedTuple):
     """A module, how its segments are loaded, its table, and where to read its symbols.
 
     table is None if the file has no usable unwind information. path leads through a descriptor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mixstack.errors import UsageProblem
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUTPUT: Final = "out.data"
 STDOUT: Final = "-"
+TARGET_ENDED: Final = "target ended"  # Footer.reason
 DEFAULT_RATE_HZ: Final = 99  # not 100: a rate in step with the target's own timers sees one phase
 MIN_RATE_HZ: Final = 1
 MAX_RATE_HZ: Final = 9999
@@ -106,8 +107,7 @@ class RecordOptions:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """Where a recording stands; `samples` and `lost` count from its start.
 
     `note`: a sentence for the user, shown once however often it is repeated. `lines`: how many of
@@ -122,8 +122,7 @@ class Progress:
     throttled: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RecordResult:
+class RecordResult(NamedTuple):
     """How a recording ended; `file_size` in bytes.
 
     exit_status: the started command's, as `subprocess` has it (-N: ended by signal N); None for an

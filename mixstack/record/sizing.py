@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from mixstack.bpf.perf import online_cpus
 from mixstack.bpf.probe import Sizes
-from mixstack.record.libraries import files_of_command
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import RecordOptions
 from mixstack.record.tables import within
@@ -27,11 +27,14 @@ _ROWS_PER_PAGE: Final = 4  # libraries have 5 and more: the pages do not run out
 
 
 def sizes_for(
-    options: RecordOptions, process: TargetProcess | None, registry: ModuleRegistry
+    options: RecordOptions,
+    files: Iterable[str],
+    process: TargetProcess | None,
+    registry: ModuleRegistry,
 ) -> Sizes:
-    """Reads the files of the target: of the command, the process, or of all processes."""
+    """Reads the files of the target: `files`, of a command; those of the process, or of all."""
     if options.command:
-        for path in files_of_command(options.command[0], options.user):
+        for path in files:
             registry.preload(path)
     else:
         for each in [process] if process is not None else running_processes():

@@ -5,12 +5,30 @@ from __future__ import annotations
 from typing import Final
 
 from mixstack.bpf import wire
+from mixstack.record.modules import LoadedModule
+from mixstack.record.shared import Shared
 from mixstack.target.interpreter import FoundInterpreter
 from mixstack.target.process import TargetProcess
 from mixstack.unwind.marker_span import PROLOGUE_SIZE, find_marker_span
 from mixstack.unwind.rows import UnwindTable, find_row
 
+INTERPRETERS_MAX: Final = 1024  # the size of the probe's table of what was learned
 _SHIM_KINDS: Final = (wire.ChainKind.CFRAME_SHIM, wire.ChainKind.SHIM)
+
+
+def slot_of(
+    shared: Shared, process: TargetProcess, found: FoundInterpreter, loaded: LoadedModule
+) -> int | None:
+    """Where the probe learns of the evaluator in this module; None: there is no place any more."""
+    slots, module = shared.slots, loaded.module.id
+    if module not in slots:
+        if len(slots) >= INTERPRETERS_MAX:
+            return None
+        slots[module] = len(slots)
+        learned = learned_from_prologue(process, found, loaded.table)
+        if learned is not None:
+            shared.probe.teach(slots[module], learned)
+    return slots[module]
 
 
 def learned_from_prologue(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+_PROCESSES_KEPT: Final = 64
 _DELETED: Final = " (deleted)"
 _EXECUTABLE: Final = re.compile(rb"^\S+ ..x.*$", re.MULTILINE)
 
@@ -47,7 +49,11 @@ def parse_maps(text: bytes) -> tuple[MapLine, ...]:
 
 def parse_executable_maps(text: bytes) -> tuple[MapLine, ...]:
     """The executable ones of `parse_maps`: one line in five, and read again every second."""
-    return parse_maps(b"\n".join(_EXECUTABLE.findall(text)))
+    return _parsed(b"\n".join(_EXECUTABLE.findall(text)))
+
+
+# Every second they are the same.
+_parsed = functools.lru_cache(maxsize=_PROCESSES_KEPT)(parse_maps)
 
 
 def load_bias(

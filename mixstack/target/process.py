@@ -278,7 +278,7 @@ def _same_file(path: str, through_process: str, device: int) -> bool:
 
 def _contents(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:  # /proc: read whole, and a few times a second
             return file.read()
     except OSError:
         return None

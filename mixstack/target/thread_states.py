@@ -112,9 +112,14 @@ def is_own_state(
     return own > none
 
 
+def newest_interpreter(read: ReadMemory, interpreters_head: int) -> int | None:
+    """The interpreter state at the front of the list, where each new one is put."""
+    return _pointer(read, interpreters_head)
+
+
 def has_several_interpreters(read: ReadMemory, interpreters_head: int, layout: Layout) -> bool:
     """Whether there is more than one interpreter state, so that a thread may have several."""
-    newest = _pointer(read, interpreters_head)
+    newest = newest_interpreter(read, interpreters_head)
     return bool(newest and _pointer(read, newest + layout.interp_next))
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import stat
 import struct
 import time
@@ -137,7 +136,7 @@ def _read(folder: int, name: str) -> bytes | None:
 
 def _write(folder: int, name: str, data: bytes) -> None:
     """Put a file into the folder, whole or not at all; a failure leaves nothing behind."""
-    temporary = f".{secrets.token_hex(8)}{_TEMPORARY}"
+    temporary = f".{os.urandom(8).hex()}{_TEMPORARY}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(temporary, flags, mode=0o600, dir_fd=folder)

@@ -69,7 +69,7 @@ def imports() -> dict[str, float]:
             " mixstack.capture.reader, mixstack.merge.profile, mixstack.symbolize.names,"
             " mixstack.export.speedscope"
         ),
-        "record": "import mixstack.cli.main, mixstack.record.session",
+        "record": "import mixstack.cli.main, mixstack.record.session, mixstack.record.sampling",
     }
     return {f"{name}: modules": float(len(_modules(text))) for name, text in commands.items()}
 

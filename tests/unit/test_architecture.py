@@ -43,6 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "export": {"model"},
     "record": {
         "",
+        "collector",
         "model",
         "errors",
         "elf",

@@ -44,7 +44,7 @@ def loaded(number: int, path: str | None = "/proc/self/fd/9") -> LoadedModule:
 
 @pytest.fixture
 def book(monkeypatch: pytest.MonkeyPatch) -> SourceBook:
-    monkeypatch.setattr(sources, "SourceLines", FakeLines)
+    monkeypatch.setattr("mixstack.symbolize.native.SourceLines", FakeLines)
     made = SourceBook()
     made.note(loaded(1), {2, 3, 4, 6}, ("/",))
     made.note(loaded(2), {8}, ("/",))
