@@ -37,7 +37,7 @@ from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 
 ALL_PROCESSES: Final = ("[all processes]",)  # Recording.command
-_FLUSH_S: Final = 0.8  # who is killed loses this and a wake-up's distance: less than a second
+_FLUSH_S: Final = 0.7  # who is killed loses this and a wake-up's distance: less than a second
 _RATE_NEEDS_S: Final = 0.2  # less CPU time than this says nothing about the rate
 
 
