@@ -178,7 +178,7 @@ def _held(
     held: _Held = {}
     for j, marker in in_order:
         i = bisect_left(extents.negated_bottoms, -marker)
-        if i == len(native) or marker >= extents.tops[i] or not extents.sound[i]:
+        if i >= len(native) or marker >= extents.tops[i] or not extents.sound[i]:
             continue
         by_frame_pointer = i > 0 and native[i - 1].step is _FRAME_POINTER
         if not by_frame_pointer or is_evaluator(native[i]):
