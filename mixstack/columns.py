@@ -6,26 +6,23 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from mixstack.model import RawStack, Segment, Step
+from mixstack.model import RawStack, Segment
 
 
 class PlainStack(NamedTuple):
     """A stack that was walked to both ends, native frames as columns; outermost first.
 
     All its native frames but the last, the leaf, are callers, found by unwind tables; all its
-    Python frames are complete. The other fields are as in `RawStack`.
+    Python frames are complete. addresses: of native frames, to look up. The other fields are as in
+    `RawStack`.
     """
 
     kernel: tuple[int, ...]
-    pcs: tuple[int, ...]
+    addresses: tuple[int, ...]
     cfas: tuple[int, ...]
     segments: tuple[Segment, ...]
     stack_pointer: int
     marker_span: int | None
-
-    def step(self, index: int) -> Step:
-        """How the walk came to the native frame of that index."""
-        return Step.CALLER if index < len(self.pcs) - 1 else Step.LEAF
 
 
 class Sights(Protocol):

@@ -51,7 +51,7 @@ def plain_stack(stack: RawStack) -> PlainStack | None:
         return None
     return PlainStack(
         stack.kernel,
-        tuple(frame.pc for frame in stack.native if frame.pc is not None),
+        tuple(frame.lookup_pc for frame in stack.native if frame.lookup_pc is not None),
         tuple(frame.cfa for frame in stack.native),
         stack.segments,
         stack.stack_pointer,

@@ -137,9 +137,11 @@ class StackDecoder:
         ):
             return None
         words = struct.unpack_from(f"<{2 * n_native}Q", key, native_at)
+        addresses = [(word & ADDRESS_MASK) - 1 for word in words[-2::-2]]
+        addresses[-1] += 1  # the leaf is no caller
         return PlainStack(
             struct.unpack_from(f"<{n_kernel}Q", key, _ARRAYS_AT)[::-1],
-            tuple([word & ADDRESS_MASK for word in words[-2::-2]]),
+            tuple(addresses),
             words[-1::-2],
             self._chain(key, chain_at, native_at, flags, True),
             sp,

@@ -17,7 +17,6 @@ _SWITCHING_MODULES: Final = ("_greenlet", "greenlet")
 
 
 Function = tuple[str | None, str]  # module and name
-_Place = tuple[int | None, Step]  # a native frame's pc, and how the walk came to it
 
 
 class Namer(Protocol):
@@ -45,8 +44,9 @@ class Evaluators:
     def __init__(self, namer: Namer) -> None:
         self._namer = namer
         self._known: dict[int, set[Function]] = {}  # by process, what has held a marker
-        # By process and what its addresses mean: where that was, so that each place is named once.
-        self._places: dict[tuple[int, int], set[_Place]] = {}
+        # By process and a moment that stands for what its addresses mean: where that was, so that
+        # each address is named once.
+        self._places: dict[tuple[int, int], set[int]] = {}
 
     def join(self, pid: int, time_ns: int, stack: RawStack) -> Joined:
         """Join the stacks of one moment of a process."""
@@ -75,20 +75,17 @@ class Evaluators:
         """The same for a plain stack; None where more than its addresses must be asked."""
         joined = join_plain(stack)
         if joined is not None:
-            places: set[_Place] = {
-                (stack.pcs[slot], stack.step(slot)) for slot in joined.slots.values()
-            }
-            self._learn(pid, time_ns, places)
+            self._learn(pid, time_ns, {*map(stack.addresses.__getitem__, joined.slots.values())})
         return joined
 
-    def _learn(self, pid: int, time_ns: int, holders: set[_Place]) -> None:
+    def _learn(self, pid: int, time_ns: int, holders: set[int]) -> None:
         """Remember the functions that hold a marker."""
-        places = self._places.setdefault((pid, self._namer.generation(pid, time_ns)), set())
+        places = self._places.setdefault((pid, time_ns), set())
         if holders <= places:
             return
         places |= holders
-        for pc, step in holders:
-            item = NativeItem(NativeFrame(pc, 0, step), evaluator=False)
+        for address in holders:
+            item = NativeItem(NativeFrame(address, 0, Step.LEAF), evaluator=False)
             function = _function(self._namer.frame(pid, time_ns, item))
             # [anon] and [unknown] are the names of all that has none.
             if not function[1].startswith("["):
@@ -99,13 +96,13 @@ def _function(frame: Frame) -> Function:
     return frame.file, frame.name
 
 
-def _holders(joined: Joined, stack: RawStack) -> set[_Place]:
-    """Where the native frames are that hold a marker."""
+def _holders(joined: Joined, stack: RawStack) -> set[int]:
+    """The addresses to look up of the native frames that hold a marker."""
     markers = {segment.marker for segment in stack.segments}
     span = stack.marker_span
     evaluators = [stack.native[i] for i in set(joined.slots.values())]
     return {
-        (frame.pc, frame.step)
+        frame.lookup_pc
         for frame in evaluators
-        if frame.pc is not None and (span is None or frame.cfa - span in markers)
+        if frame.lookup_pc is not None and (span is None or frame.cfa - span in markers)
     }

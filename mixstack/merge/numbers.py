@@ -32,7 +32,7 @@ class FrameNumbers:
         self._numbers: dict[Frame, int] = {}
         self._frames: list[Frame] = []
         self._shown: list[bool] = []
-        self._nameless: list[bool] = []
+        self._nameless: set[int] = set()
 
     def number(self, frame: Frame) -> int:
         """The number of a frame; equal frames have the same."""
@@ -40,7 +40,8 @@ class FrameNumbers:
         if number == len(self._frames):
             self._frames.append(frame)
             self._shown.append(self._show_interpreter or not frame.plumbing)
-            self._nameless.append(not frame.resolved)
+            if not frame.resolved:
+                self._nameless.add(number)
         return number
 
     def frames(self, stack: Iterable[int]) -> tuple[Frame, ...]:
@@ -56,7 +57,9 @@ class FrameNumbers:
 
     def nameless(self, stack: Sequence[int]) -> tuple[Frame, ...]:
         """The frames of a stack that have no proper name."""
-        return self.frames(compress(stack, map(self._nameless.__getitem__, stack)))
+        if self._nameless.isdisjoint(stack):
+            return ()
+        return self.frames(filter(self._nameless.__contains__, stack))
 
 
 class NamedItems:
@@ -85,9 +88,7 @@ class NamedItems:
 
     def of_plain(self, stack: PlainStack, joined: Joined) -> tuple[int, ...]:
         """The same of a plain stack."""
-        addresses = [pc - 1 for pc in stack.pcs]
-        addresses[-1] += 1  # the leaf is no caller
-        return self._of(addresses, stack.kernel, joined)
+        return self._of(stack.addresses, stack.kernel, joined)
 
     def _of(
         self, addresses: Sequence[int | None], kernel: Sequence[int], joined: Joined
