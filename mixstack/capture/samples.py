@@ -14,7 +14,7 @@ from mixstack.bpf.wire import Record
 from mixstack.capture.layout import Malformed
 from mixstack.capture.runs import SampleRuns
 from mixstack.capture.stacks import COMM, ENTRY_SIZE, FLAGS, STACK_AT, StackDecoder, check_stack
-from mixstack.columns import Part, SampleColumns
+from mixstack.columns import Part, PlainStack, SampleColumns
 from mixstack.model import RawStack, Sample
 
 HEAD_SIZE: Final = 72
@@ -145,3 +145,6 @@ class _Sights:
 
     def stack(self, sight: int) -> RawStack:
         return self._decoder.decode(self._stacks[self._sights[sight][1]])
+
+    def plain(self, sight: int) -> PlainStack | None:
+        return self._decoder.decode_plain(self._stacks[self._sights[sight][1]])

@@ -6,7 +6,7 @@ import json
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, chain, compress, islice, repeat
+from itertools import accumulate, chain, compress, islice
 from typing import Final, NamedTuple, TextIO
 
 from mixstack.model import Frame, FrameKind, Profile, ThreadProfile
@@ -83,18 +83,21 @@ def _all_threads(threads: Sequence[ThreadProfile]) -> _Timeline:
     begins = [array("Q", accumulate(t.durations_ns, initial=t.start_ns)) for t in threads]
     at = [0] * len(threads)
     for until_ns in _windows(threads):
-        found: list[tuple[int, int, int, int]] = []
+        moments: list[int] = []
+        found_ids: list[int] = []
+        found_ns: list[int] = []
         for number, thread in enumerate(threads):
             end = bisect_left(begins[number], until_ns, at[number], len(thread.stack_ids))
             part = slice(at[number], end)
-            # Of turns that began at one moment, those of the thread that sorts first come first.
             busy = thread.stack_ids[part]  # as selectors: time off the CPU is stack 0
-            turns = zip(begins[number][part], repeat(number), busy, thread.durations_ns[part])
-            found += compress(turns, busy)
+            moments += compress(begins[number][part], busy)
+            found_ids += compress(busy, busy)
+            found_ns += compress(thread.durations_ns[part], busy)
             at[number] = end
-        found.sort()
-        ids.extend([turn[2] for turn in found])
-        durations.extend([turn[3] for turn in found])
+        # Of turns that began at one moment, those of the thread that sorts first stay first.
+        order = sorted(range(len(moments)), key=moments.__getitem__)
+        ids.extend(map(found_ids.__getitem__, order))
+        durations.extend(map(found_ns.__getitem__, order))
     return _Timeline(ALL_THREADS, 0, ids, durations)
 
 

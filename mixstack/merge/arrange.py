@@ -11,7 +11,6 @@ from mixstack.model import (
     KernelItem,
     MarkItem,
     MergedStack,
-    NativeFrame,
     NativeItem,
     PythonFrame,
     PythonItem,
@@ -41,38 +40,39 @@ class Joined(NamedTuple):
 
 
 def arrange(
-    stack: RawStack,
-    joined: Joined,
-    natives: Callable[[Sequence[NativeFrame]], Sequence[_Value]],
-    evaluator: Callable[[NativeFrame], _Value],
+    native: Sequence[_Value],
+    kernel: Sequence[int],
+    behind: Mapping[int, Sequence[PythonFrame | MarkItem]],
+    evaluator: Callable[[int], _Value],
     other: Callable[[NotNative], _Value],
 ) -> list[_Value]:
     """What stands for each frame and mark of a joined stack, outermost first.
 
-    natives: for frames as if none was an evaluator, all in one go: they are the most.
+    native: by native frame, as if none was an evaluator. evaluator: by its index, if it is one.
+    behind: as in `Joined`.
     """
-    native, behind = natives(stack.native), joined.behind
     values: list[_Value] = []
     begin = 0
     for i in sorted(behind):
         if i != OUTER_END:
             values += native[begin:i]
-            values.append(evaluator(stack.native[i]))
+            values.append(evaluator(i))
             begin = i + 1
         values += map(other, behind[i])
     values += native[begin:]
-    values += map(other, map(KernelItem, stack.kernel))
+    values += map(other, map(KernelItem, kernel))
     return values
 
 
 def merged_stack(stack: RawStack, joined: Joined) -> MergedStack:
     """The joined stack, item by item."""
+    natives: list[Item] = [NativeItem(frame, False) for frame in stack.native]
 
-    def natives(frames: Sequence[NativeFrame]) -> list[Item]:
-        return [NativeItem(frame, False) for frame in frames]
+    def evaluator(index: int) -> Item:
+        return NativeItem(stack.native[index], True)
 
     def item(part: NotNative) -> Item:
         return PythonItem(part) if isinstance(part, PythonFrame) else part
 
-    items = arrange(stack, joined, natives, lambda frame: NativeItem(frame, True), item)
+    items = arrange(natives, stack.kernel, joined.behind, evaluator, item)
     return MergedStack(tuple(items), joined.fit, joined.native_truncated, joined.python_truncated)

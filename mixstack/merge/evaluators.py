@@ -5,7 +5,9 @@ from __future__ import annotations
 from posixpath import basename
 from typing import Final, Protocol
 
+from mixstack.columns import PlainStack
 from mixstack.merge.arrange import Joined
+from mixstack.merge.plain import join_plain
 from mixstack.merge.splice import join
 from mixstack.model import Fit, Frame, Item, NativeFrame, NativeItem, RawStack, Step
 
@@ -42,8 +44,9 @@ class Evaluators:
     def __init__(self, namer: Namer) -> None:
         self._namer = namer
         self._known: dict[int, set[Function]] = {}  # by process, what has held a marker
-        # By process and what its addresses mean: where that was, so that each place is named once.
-        self._places: dict[tuple[int, int], set[tuple[int | None, Step]]] = {}
+        # By process and a moment that stands for what its addresses mean: where that was, so that
+        # each address is named once.
+        self._places: dict[tuple[int, int], set[int]] = {}
 
     def join(self, pid: int, time_ns: int, stack: RawStack) -> Joined:
         """Join the stacks of one moment of a process."""
@@ -65,31 +68,41 @@ class Evaluators:
         joined = join(stack, is_evaluator, switches_stacks)
         # With a known distance from marker to CFA, one frame is proof; else a whole stack is.
         if joined.fit is Fit.EXACT or (not known and stack.marker_span is not None):
-            meaning = pid, self._namer.generation(pid, time_ns)
-            places = self._places.setdefault(meaning, set())
-            for frame in _holders(joined, stack):
-                place = frame.pc, frame.step
-                if place in places:
-                    continue
-                places.add(place)
-                function = _function(named(frame))
-                # [anon] and [unknown] are the names of all that has none.
-                if not function[1].startswith("["):
-                    known.add(function)
+            self._learn(pid, time_ns, _holders(joined, stack))
         return joined
+
+    def join_plain(self, pid: int, time_ns: int, stack: PlainStack) -> Joined | None:
+        """The same for a plain stack; None where more than its addresses must be asked."""
+        joined = join_plain(stack)
+        if joined is not None:
+            self._learn(pid, time_ns, {*map(stack.addresses.__getitem__, joined.slots.values())})
+        return joined
+
+    def _learn(self, pid: int, time_ns: int, holders: set[int]) -> None:
+        """Remember the functions that hold a marker."""
+        places = self._places.setdefault((pid, time_ns), set())
+        if holders <= places:
+            return
+        places |= holders
+        for address in holders:
+            item = NativeItem(NativeFrame(address, 0, Step.LEAF), evaluator=False)
+            function = _function(self._namer.frame(pid, time_ns, item))
+            # [anon] and [unknown] are the names of all that has none.
+            if not function[1].startswith("["):
+                self._known.setdefault(pid, set()).add(function)
 
 
 def _function(frame: Frame) -> Function:
     return frame.file, frame.name
 
 
-def _holders(joined: Joined, stack: RawStack) -> list[NativeFrame]:
-    """The native frames that hold a marker."""
+def _holders(joined: Joined, stack: RawStack) -> set[int]:
+    """The addresses to look up of the native frames that hold a marker."""
     markers = {segment.marker for segment in stack.segments}
     span = stack.marker_span
     evaluators = [stack.native[i] for i in set(joined.slots.values())]
-    return [
-        frame
+    return {
+        frame.lookup_pc
         for frame in evaluators
-        if frame.pc is not None and (span is None or frame.cfa - span in markers)
-    ]
+        if frame.lookup_pc is not None and (span is None or frame.cfa - span in markers)
+    }

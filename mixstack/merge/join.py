@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mixstack.columns import Sights
+from mixstack.columns import PlainStack, Sights
+from mixstack.merge.arrange import Joined
 from mixstack.merge.evaluators import Evaluators, Namer
 from mixstack.merge.numbers import FrameNumbers, NamedItems
 from mixstack.merge.quality import Grade, Tally, find_stop
-from mixstack.model import Frame, NativeFrame, NativeItem, RawStack
+from mixstack.model import Frame, NativeFrame, NativeItem, RawStack, Stop
 
 
 class Joiner:
@@ -60,19 +61,28 @@ class Joiner:
     def join(self, stack: RawStack, items: NamedItems, pid: int, time_ns: int) -> int:
         """Join, name, grade and number a stack."""
         joined = self._evaluators.join(pid, time_ns, stack)
-        named = items.of(stack, joined)
-        shown = self._numbers.visible(named)
 
         def name(frame: NativeFrame) -> Frame:
             return self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False))
 
+        return self._add(joined, items.of(stack, joined), find_stop(stack, name))
+
+    def join_plain(
+        self, stack: PlainStack, items: NamedItems, pid: int, time_ns: int
+    ) -> int | None:
+        """The same for a plain stack; None where it must be asked more of it."""
+        joined = self._evaluators.join_plain(pid, time_ns, stack)
+        return None if joined is None else self._add(joined, items.of_plain(stack, joined), None)
+
+    def _add(self, joined: Joined, named: tuple[int, ...], stop: Stop | None) -> int:
         grade = Grade(
             joined.fit,
             joined.native_truncated,
             joined.python_truncated,
             self._numbers.nameless(named),
-            find_stop(stack, name),
+            stop,
         )
+        shown = self._numbers.visible(named)
         self._stack_id_of.append(self._stack_ids.setdefault(shown, len(self._stack_ids)))
         self._grade_of.append(self._grades.setdefault(grade, grade))
         return len(self._grade_of) - 1
@@ -95,8 +105,12 @@ class _JoinsBySight(dict[int, int]):
         number = self._seen.stack_number(sight)
         join = self._by_stack.get(number)
         if join is None:
-            stack = self._seen.stack(sight)
-            join = self._joiner.join(stack, self._items, self._pid, self._time_ns)
-            self._by_stack[number] = join
+            join = self._by_stack[number] = self._join(sight)
         self[sight] = join
         return join
+
+    def _join(self, sight: int) -> int:
+        of = self._items, self._pid, self._time_ns
+        plain = self._seen.plain(sight)
+        join = None if plain is None else self._joiner.join_plain(plain, *of)
+        return self._joiner.join(self._seen.stack(sight), *of) if join is None else join

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, compress
 
+from mixstack.columns import PlainStack
 from mixstack.merge.arrange import Joined, NotNative, arrange
 from mixstack.merge.evaluators import Namer
 from mixstack.model import (
@@ -31,7 +32,7 @@ class FrameNumbers:
         self._numbers: dict[Frame, int] = {}
         self._frames: list[Frame] = []
         self._shown: list[bool] = []
-        self._nameless: list[bool] = []
+        self._nameless: set[int] = set()
 
     def number(self, frame: Frame) -> int:
         """The number of a frame; equal frames have the same."""
@@ -39,7 +40,8 @@ class FrameNumbers:
         if number == len(self._frames):
             self._frames.append(frame)
             self._shown.append(self._show_interpreter or not frame.plumbing)
-            self._nameless.append(not frame.resolved)
+            if not frame.resolved:
+                self._nameless.add(number)
         return number
 
     def frames(self, stack: Iterable[int]) -> tuple[Frame, ...]:
@@ -55,7 +57,9 @@ class FrameNumbers:
 
     def nameless(self, stack: Sequence[int]) -> tuple[Frame, ...]:
         """The frames of a stack that have no proper name."""
-        return self.frames(compress(stack, map(self._nameless.__getitem__, stack)))
+        if self._nameless.isdisjoint(stack):
+            return ()
+        return self.frames(filter(self._nameless.__contains__, stack))
 
 
 class NamedItems:
@@ -69,41 +73,56 @@ class NamedItems:
         self._numbers = numbers
         self._pid = pid
         self._time_ns = time_ns
-        self._native: dict[int | None, _Numbers] = {}  # by the address to look up
-        self._evaluators: dict[int | None, _Numbers] = {}
+        self._natives = _Natives(self._ask, evaluator=False)
+        self._evaluators = _Natives(self._ask, evaluator=True)
         self._others = _Others(self._ask)
 
     def of(self, stack: RawStack, joined: Joined) -> tuple[int, ...]:
         """The numbers of a joined stack's frames."""
-        others = self._others.__getitem__
-        found = arrange(stack, joined, self._of_natives, self._of_evaluator, others)
-        return tuple(chain.from_iterable(found))
-
-    def _of_natives(self, frames: Sequence[NativeFrame]) -> list[_Numbers]:
         # As `lookup_pc` has it, without a call for each frame.
         addresses = [
-            pc - 1 if pc and (step is _CALLER or step is _FRAME_POINTER) else pc
-            for pc, _, step in frames
+            pc - 1 if pc is not None and (step is _CALLER or step is _FRAME_POINTER) else pc
+            for pc, _, step in stack.native
         ]
-        known = self._native
-        try:
-            return [*map(known.__getitem__, addresses)]
-        except KeyError:
-            for frame, address in zip(frames, addresses, strict=True):
-                if address not in known:
-                    known[address] = self._ask(NativeItem(frame, False))
-            return [*map(known.__getitem__, addresses)]
+        return self._of(addresses, stack.kernel, joined)
 
-    def _of_evaluator(self, frame: NativeFrame) -> _Numbers:
-        address = frame.lookup_pc
-        numbers = self._evaluators.get(address)
-        if numbers is None:
-            numbers = self._evaluators[address] = self._ask(NativeItem(frame, True))
-        return numbers
+    def of_plain(self, stack: PlainStack, joined: Joined) -> tuple[int, ...]:
+        """The same of a plain stack."""
+        return self._of(stack.addresses, stack.kernel, joined)
+
+    def _of(
+        self, addresses: Sequence[int | None], kernel: Sequence[int], joined: Joined
+    ) -> tuple[int, ...]:
+        """addresses: to look up, by native frame."""
+
+        def evaluator(index: int) -> _Numbers:
+            return self._evaluators[addresses[index]]
+
+        native = [*map(self._natives.__getitem__, addresses)]
+        others = self._others.__getitem__
+        found = arrange(native, kernel, joined.behind, evaluator, others)
+        return tuple(chain.from_iterable(found))
 
     def _ask(self, item: Item) -> _Numbers:
         frames = self._namer.frames(self._pid, self._time_ns, item)
         return tuple(map(self._numbers.number, frames))
+
+
+class _Natives(dict[int | None, _Numbers]):
+    """The numbers of native frames by the address to look up, which is all that names go by.
+
+    None: of a frame that the walk re-synced at.
+    """
+
+    def __init__(self, ask: Callable[[Item], _Numbers], *, evaluator: bool) -> None:
+        self._ask = ask
+        self._evaluator = evaluator
+
+    def __missing__(self, address: int | None) -> _Numbers:
+        step = Step.RESYNC if address is None else Step.LEAF  # the leaf's address is its pc
+        item = NativeItem(NativeFrame(address, 0, step), self._evaluator)
+        numbers = self[address] = self._ask(item)
+        return numbers
 
 
 class _Others(dict[NotNative, _Numbers]):

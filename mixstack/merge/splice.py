@@ -124,7 +124,7 @@ def _extents(stack: RawStack, resynced: Sequence[int]) -> _Extents:
     else:
         bottom = native[-1].cfa if native else 0
     tops = [frame.cfa for frame in native]
-    bottoms = [*tops[1:], bottom]
+    bottoms = [*tops[1:], bottom] if native else []
     # Nearly always each frame ends where the next one begins, and nothing else needs to be asked.
     if native and not resynced and all(map(gt, tops, bottoms)):
         return _Extents([-b for b in bottoms], tops, [True] * len(native), tops[0])

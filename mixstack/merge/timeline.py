@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from itertools import chain, compress
+from itertools import chain, compress, count
 from operator import ne, sub
 
 OFF_CPU = 0  # the id of the empty stack
@@ -34,14 +34,19 @@ class Timeline:
         if not times_ns:
             return
         gaps_ns = [*map(sub, times_ns, chain((self._last_ns,), times_ns))]
-        if min(gaps_ns) > 0 and max(gaps_ns) <= self._patience_ns:
+        if self._period_ns > 0 and min(gaps_ns) > 0:
+            late = [*compress(count(), map(self._patience_ns.__lt__, gaps_ns))]
+            if late:
+                ends_ns = [times_ns[i] - gaps_ns[i] + self._period_ns for i in late]
+                times_ns = _inserted(times_ns, late, ends_ns)
+                stack_ids = _inserted(stack_ids, late, [OFF_CPU] * len(late))
             self._add_unbroken(times_ns, stack_ids)
         else:
             for time_ns, stack_id in zip(times_ns, stack_ids, strict=True):
                 self._add_one(time_ns, stack_id)
 
     def _add_unbroken(self, times_ns: Sequence[int], stack_ids: Sequence[int]) -> None:
-        """All at once, for this is what a busy thread's samples are: each after the one before."""
+        """All at once: time off the CPU is among the stacks, and each lasts until the next."""
         changed = [*map(ne, stack_ids, chain((self._id,), stack_ids))]
         ends_ns = [*compress(times_ns, changed)]
         turns = [self._id, *compress(stack_ids, changed)]
@@ -101,3 +106,15 @@ class Timeline:
         else:
             self.stack_ids.append(stack_id)
             self.durations_ns.append(duration_ns)
+
+
+def _inserted(values: Sequence[int], before: Sequence[int], others: Sequence[int]) -> list[int]:
+    """The values with another one before each of those at the given places."""
+    out: list[int] = []
+    begin = 0
+    for at, other in zip(before, others, strict=True):
+        out += values[begin:at]
+        out.append(other)
+        begin = at
+    out += values[begin:]
+    return out

@@ -30,12 +30,15 @@ _STEPS = {"fp": Step.FRAME_POINTER, "signal": Step.SIGNAL, "resync": Step.RESYNC
 
 
 def address_of(name: str) -> int:
-    """A number that stands for a name, and from which `name_of` gets it back."""
-    return int.from_bytes(name.encode(), "big")
+    """A number that stands for a name; from it, and from the one before, `name_of` gets it back.
+
+    So a return address and the address to look up for it have one name.
+    """
+    return int.from_bytes(name.encode(), "big") << 1 | 1
 
 
 def name_of(address: int) -> str:
-    return address.to_bytes((address.bit_length() + 7) // 8, "big").decode()
+    return (address >> 1).to_bytes((address.bit_length() + 6) // 8, "big").decode()
 
 
 def raw_stack(

@@ -262,6 +262,14 @@ CASES = [
         Fit.PYTHON_ONLY,
         sp=None,
     ),
+    case(
+        "a marker below the stack pointer, and no native frame",
+        "",
+        "760:f",
+        "f " + UNPLACED,
+        Fit.PYTHON_ONLY,
+        sp=900,
+    ),
     # --- the walk died and restarted at a marker
     case(
         "re-synced: what lies inside of the evaluator is unknown",

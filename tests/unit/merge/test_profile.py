@@ -284,8 +284,8 @@ def test_an_incomplete_capture_is_said_to_be_so() -> None:
 
 def test_equal_stacks_are_joined_and_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
     joined = []
-    real = evaluators.join
-    monkeypatch.setattr(evaluators, "join", lambda *args: joined.append(args) or real(*args))
+    real = evaluators.join_plain
+    monkeypatch.setattr(evaluators, "join_plain", lambda *args: joined.append(args) or real(*args))
     namer = FakeNamer()
     capture = FakeCapture([sample(i, SORT) for i in range(50)])
     build_profile(capture, namer, show_interpreter=False)
@@ -305,8 +305,8 @@ def test_equal_stacks_of_differently_named_threads_are_joined_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     joined = []
-    real = evaluators.join
-    monkeypatch.setattr(evaluators, "join", lambda *args: joined.append(args) or real(*args))
+    real = evaluators.join_plain
+    monkeypatch.setattr(evaluators, "join_plain", lambda *args: joined.append(args) or real(*args))
     profile = build(*(sample(i, SORT, tid=i, name=f"worker {i}") for i in range(5)))
     assert len(joined) == 1
     assert [thread.name for thread in profile.threads] == [f"worker {i}" for i in range(5)]
