@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import pytest
 
 from mixstack.capture.reader import Capture, read_capture
 from mixstack.model import ChainEnd, Fit, FrameKind
-from mixstack.record.options import Progress, RecordOptions
+from mixstack.record.options import RecordOptions
 from mixstack.record.session import record as record_session
 
 from ..bench.probe_cost import statistics_on
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.live
 HERE = Path(__file__).parent
 PROGRAM = HERE / "scribbling_program.py"
 RATE_HZ, SECONDS = 2999, 1.0
+LOOK_S = 0.02
 
 KINDS = (
     "wild_low",
@@ -78,7 +80,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Cost(NamedTuple):
     """Of a recording: samples, how long the probe ran for them, and the recorder's memory.
 
-    rss_mb: at each look at the ring, in order of time.
+    rss_mb: in order of time, while it was recorded.
     """
 
     samples: int
@@ -170,15 +172,24 @@ def _record(pid: int, output: Path) -> tuple[Capture, Cost]:
     run_ns: list[int] = []
     rss_mb: list[float] = []
 
-    def look(_progress: Progress) -> None:
-        run_ns.append(_run_ns())
-        rss_mb.append(_rss_mb())
+    recorded = threading.Event()
+
+    def look() -> None:
+        while not recorded.wait(LOOK_S):
+            run_ns.append(_run_ns())
+            rss_mb.append(_rss_mb())
 
     options = RecordOptions(pid, (), str(output), SECONDS, RATE_HZ, lines=False, loader=LOADER)
-    done = record_session(options, look)
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        done = record_session(options, lambda _progress: None)
+    finally:
+        recorded.set()
+        looking.join()
     capture = read_capture(str(output))
     assert capture.complete
-    return capture, Cost(done.footer.samples, run_ns[-1], rss_mb)
+    return capture, Cost(done.footer.samples, max(run_ns), rss_mb)
 
 
 def _rss_mb() -> float:
