@@ -9,7 +9,17 @@ from mixstack.columns import PlainStack
 from mixstack.merge.arrange import Joined
 from mixstack.merge.plain import join_plain
 from mixstack.merge.splice import join
-from mixstack.model import Fit, Frame, Item, NativeFrame, NativeItem, RawStack, Step
+from mixstack.model import (
+    Fit,
+    Frame,
+    Item,
+    MarkItem,
+    MarkReason,
+    NativeFrame,
+    NativeItem,
+    RawStack,
+    Step,
+)
 
 _EVALUATOR_NAME: Final = "_PyEval_EvalFrameDefault"
 # The extension of greenlet, since 1.0 and before.
@@ -30,6 +40,10 @@ class Namer(Protocol):
         """What is shown of `item`, outermost first: at its line, with what was inlined there."""
         ...
 
+    def has_module(self, pid: int, prefixes: tuple[str, ...]) -> bool:
+        """Whether a file whose name begins with one of these was mapped in a process."""
+        ...
+
     def generation(self, pid: int, time_ns: int) -> int:
         """Equal at two moments of a process if every item has the same name at both."""
         ...
@@ -47,6 +61,7 @@ class Evaluators:
         # By process and a moment that stands for what its addresses mean: where that was, so that
         # each address is named once.
         self._places: dict[tuple[int, int], set[int]] = {}
+        self._switching: dict[int, bool] = {}  # by process, whether greenlet is in it
 
     def join(self, pid: int, time_ns: int, stack: RawStack) -> Joined:
         """Join the stacks of one moment of a process."""
@@ -66,6 +81,11 @@ class Evaluators:
             return module is not None and basename(module).startswith(_SWITCHING_MODULES)
 
         joined = join(stack, is_evaluator, switches_stacks)
+        if joined.slots and self._may_switch(pid):
+            inside = stack.native[max(joined.slots.values()) + 1 :]
+            bare = next((i for i, frame in enumerate(inside) if is_evaluator(frame)), None)
+            if bare is not None and any(map(switches_stacks, inside[bare + 1 :])):
+                return _relinked(joined)
         # With a known distance from marker to CFA, one frame is proof; else a whole stack is.
         if joined.fit is Fit.EXACT or (not known and stack.marker_span is not None):
             self._learn(pid, time_ns, _holders(joined, stack))
@@ -73,10 +93,17 @@ class Evaluators:
 
     def join_plain(self, pid: int, time_ns: int, stack: PlainStack) -> Joined | None:
         """The same for a plain stack; None where more than its addresses must be asked."""
+        if self._may_switch(pid):
+            return None
         joined = join_plain(stack)
         if joined is not None:
             self._learn(pid, time_ns, {*map(stack.addresses.__getitem__, joined.slots.values())})
         return joined
+
+    def _may_switch(self, pid: int) -> bool:
+        if pid not in self._switching:
+            self._switching[pid] = self._namer.has_module(pid, _SWITCHING_MODULES)
+        return self._switching[pid]
 
     def _learn(self, pid: int, time_ns: int, holders: set[int]) -> None:
         """Remember the functions that hold a marker."""
@@ -90,6 +117,16 @@ class Evaluators:
             # [anon] and [unknown] are the names of all that has none.
             if not function[1].startswith("["):
                 self._known.setdefault(pid, set()).add(function)
+
+
+def _relinked(joined: Joined) -> Joined:
+    """Greenlet is about to switch, and links frames past the markers of their evaluators (3.12+).
+
+    While it has done so with some, what the innermost marker has may be the frames of several.
+    """
+    innermost = max(joined.slots.values())
+    frames = [*joined.behind.get(innermost, ()), MarkItem(MarkReason.UNPLACED)]
+    return joined._replace(behind={**joined.behind, innermost: frames}, fit=Fit.PARTIAL)
 
 
 def _function(frame: Frame) -> Function:

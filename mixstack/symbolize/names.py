@@ -89,6 +89,7 @@ class Namer:
             for pid, process in capture.processes.items()
             if process.interpreter is not None
         }
+        self._mappings = capture.mappings
         self._spaces = AddressSpaces(capture.mappings)
         self._jit = JitNames(capture.jit_symbols)
         self._frames: dict[Frame, Frame] = {}
@@ -125,6 +126,14 @@ class Namer:
         if isinstance(item, KernelItem):
             return self._kernel_frame(item.address)
         return self._mark(pid, self.generation(pid, time_ns), item)
+
+    def has_module(self, pid: int, prefixes: tuple[str, ...]) -> bool:
+        """Whether a file whose name begins with one of these was mapped in a process."""
+        mapped = {m.module_id for s in self._mappings.get(pid, ()) for m in s.mappings}
+        return any(
+            number in mapped and basename(module.path).startswith(prefixes)
+            for number, module in self._modules.items()
+        )
 
     def generation(self, pid: int, time_ns: int) -> int:
         """Equal at two moments of a process if every item has the same name at both."""

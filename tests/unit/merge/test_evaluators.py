@@ -7,6 +7,7 @@ Whether `f` (a frame of a chain that was cut in its only segment) has a place de
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from posixpath import basename
 from typing import Any
 
 import pytest
@@ -35,6 +36,9 @@ class FakeNamer:
 
     modules: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+
+    def has_module(self, pid: int, prefixes: tuple[str, ...]) -> bool:
+        return any(basename(path).startswith(prefixes) for path in self.modules.values())
 
     def generation(self, pid: int, time_ns: int) -> int:
         return 0
@@ -206,5 +210,48 @@ UNPLACED = f"task [unplaced-Python-frames] run {LOOP}/1 switch {LOOP}/2 leaf"
 def test_only_greenlet_switches_stacks(module: str | None, line: str, fit: Fit) -> None:
     namer = FakeNamer(modules={} if module is None else {"switch": module})
     found = merged(Evaluators(namer), 1, GREENLET)
+    assert words(found.items) == line
+    assert found.fit is fit
+
+
+SWITCHING = {"switch": "/lib/greenlet/_greenlet.cpython-315-x86_64-linux-gnu.so"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "native", "line", "fit"),
+    [
+        (
+            SWITCHING,
+            f"run@900 {LOOP}/1@800 sort@700 {LOOP}/2@600 switch@500 copy@400",
+            f"run {LOOP}/1* pong key [unplaced-Python-frames] sort {LOOP}/2 switch copy",
+            Fit.PARTIAL,
+        ),
+        (
+            SWITCHING,
+            f"run@900 {LOOP}/1@800 sort@700 {LOOP}/2@600",
+            f"run {LOOP}/1* pong key sort {LOOP}/2",
+            Fit.EXACT,
+        ),
+        (
+            SWITCHING,
+            f"run@900 {LOOP}/1@800 switch@700 copy@600",
+            f"run {LOOP}/1* pong key switch copy",
+            Fit.EXACT,
+        ),
+        (
+            {},
+            f"run@900 {LOOP}/1@800 sort@700 {LOOP}/2@600 switch@500 copy@400",
+            f"run {LOOP}/1* pong key sort {LOOP}/2 switch copy",
+            Fit.EXACT,
+        ),
+    ],
+    ids=["it relinks", "an evaluator that begins", "no other evaluator", "another library"],
+)
+def test_frames_that_greenlet_links_past_their_markers(
+    modules: dict[str, str], native: str, line: str, fit: Fit
+) -> None:
+    """One of two evaluators has both frames for a moment: that is not said to be exact."""
+    evaluators = Evaluators(FakeNamer(modules))
+    found = merged(evaluators, 1, raw_stack(native, "760:pong,key"))
     assert words(found.items) == line
     assert found.fit is fit

@@ -71,6 +71,9 @@ class FakeNamer:
     modules: dict[str, str] = field(default_factory=dict)
     inlined: bool = False
 
+    def has_module(self, pid: int, prefixes: tuple[str, ...]) -> bool:
+        return False
+
     def generation(self, pid: int, time_ns: int) -> int:
         return sum(time_ns >= start for start in self.generations)
 
