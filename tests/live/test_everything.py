@@ -24,7 +24,9 @@ NEWEST = supported(lambda b: b.minor == (3, 12))
 def test_all_processes_but_the_recorder(build: Build, tmp_path: Path) -> None:
     """What runs already and what begins meanwhile; Pythons with both stacks, others native."""
     parent = BURN + "import subprocess\nprint('ready', flush=True)\n"
-    parent += "while True: subprocess.run([sys.executable, '-S', '-c', sys.argv[1]])"
+    # It would hardly be sampled if it did no more than wait.
+    parent += "while True: subprocess.run([sys.executable, '-S', '-c', sys.argv[1]]);"
+    parent += " sum(range(500_000))"
     child = BURN + "burn(0.3)"
     with (
         running(spinning()) as known,
