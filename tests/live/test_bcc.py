@@ -37,7 +37,7 @@ BUILDS = [build for build in SUPPORTED if build.values[0].minor in ((3, 8), (3, 
 def _record(
     pid: int, output: Path, *, before: Sequence[str] = (), loader: str = "bcc"
 ) -> subprocess.CompletedProcess[str]:
-    options = ("-p", str(pid), "-d", "1", "-r", "999", "-o", str(output), "--loader", loader)
+    options = ("-p", str(pid), "-d", "3", "-r", "999", "-o", str(output), "--loader", loader)
     return subprocess.run(
         [*before, *MIXSTACK, "record", *options],
         capture_output=True,

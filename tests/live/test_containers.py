@@ -43,7 +43,7 @@ def test_a_target_in_namespaces_of_its_own(
     )
     with running([*enter.split(), "/bin/sh", "-c", script]) as outside:
         (pid,) = child_pids(outside.pid)
-        capture = record(pid, tmp_path / "out.data")
+        capture = record(pid, tmp_path / "out.data", seconds=1.5)
         process = capture.processes[pid]
         assert process.inner_pid == 1
         (worker,) = set(TargetProcess.open(pid).threads()) - {pid}
