@@ -29,9 +29,8 @@ _PT_REGS_BYTES = 168  # struct pt_regs of x86-64, unchanged in size since 2.6
 class _Types:
     def __init__(self, library: Libbpf) -> None:
         self._library = library
-        self._found: dict[
-            tuple[str, int], int
-        ] = {}  # of a hundred thousand types, without an index
+        # Each search goes through a hundred thousand types.
+        self._found: dict[tuple[str, int], int] = {}
         self._btf = library.btf__load_vmlinux_btf()
         if not self._btf:
             raise NoKernelTypes(

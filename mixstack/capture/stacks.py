@@ -69,13 +69,18 @@ def check_stack(key: bytes) -> None:
     latest = max(native_end, end_pc >> TAG_SHIFT)
     if latest >= len(_NATIVE_ENDS) or chain_end >= len(_CHAIN_ENDS):
         raise Malformed("a sample's walk ended in an unknown way")
-    chain_at = _ARRAYS_AT + 8 * n_kernel
-    native_at = chain_at + ENTRY_SIZE * n_chain
-    end = native_at + ENTRY_SIZE * n_native
+    chain_at, native_at, end = _places(n_kernel, n_chain, n_native)
     if _tags(key, chain_at, native_at).translate(None, _ENTRY_TAGS):
         raise Malformed("an entry of the interpreter's chain is of an unknown kind")
     if _tags(key, native_at, end).translate(None, _STEP_TAGS):
         raise Malformed("a native frame was reached in an unknown way")
+
+
+def _places(n_kernel: int, n_chain: int, n_native: int) -> tuple[int, int, int]:
+    """Where the chain's entries begin, where the native frames do, and where they end."""
+    chain_at = _ARRAYS_AT + 8 * n_kernel
+    native_at = chain_at + ENTRY_SIZE * n_chain
+    return chain_at, native_at, native_at + ENTRY_SIZE * n_native
 
 
 def _tags(key: bytes, begin: int, end: int) -> bytes:
@@ -94,9 +99,7 @@ class StackDecoder:
         n_kernel, n_chain, n_native, native_end, chain_end, span, sp, end_pc = _STACK.unpack_from(
             key
         )
-        chain_at = _ARRAYS_AT + 8 * n_kernel
-        native_at = chain_at + ENTRY_SIZE * n_chain
-        end = native_at + ENTRY_SIZE * n_native
+        chain_at, native_at, end = _places(n_kernel, n_chain, n_native)
         flags = key[end] if len(key) > end else 0
         segments = self._chain(key, chain_at, native_at, flags, chain_end == ChainEnd.ROOT)
         unmarked = flags & _SEVERAL and any(segment.marker is None for segment in segments)
@@ -122,9 +125,7 @@ class StackDecoder:
         n_kernel, n_chain, n_native, native_end, chain_end, span, sp, end_pc = _STACK.unpack_from(
             key
         )
-        chain_at = _ARRAYS_AT + 8 * n_kernel
-        native_at = chain_at + ENTRY_SIZE * n_chain
-        end = native_at + ENTRY_SIZE * n_native
+        chain_at, native_at, end = _places(n_kernel, n_chain, n_native)
         flags = key[end] if len(key) > end else 0
         if (
             (native_end, chain_end) != _ROOTS
