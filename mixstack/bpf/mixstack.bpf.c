@@ -27,6 +27,24 @@ INLINE int enter_next(struct ms_state *s)
 	return 1;
 }
 
+INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u64 words = s->used;
+	ms_u32 slot = s->process.slot;
+	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+
+	sample->head.marker_span = 0;
+	if (learned)
+		sample->head.marker_span = s->process.layout.chain_kind == MS_CHAIN_KIND_FRAME
+						   ? 8 * s->slot
+						   : (ms_u32)learned->cfa_from_marker;
+	if (words > RECORD_WORDS)
+		words = RECORD_WORDS;
+	count(MS_COUNT_SAMPLES);
+	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, urgency(s, sample)))
+		count(MS_COUNT_LOST);
+}
+
 INLINE void walk_python(struct bpf_perf_event_data *ctx, struct ms_state *s)
 {
 	if (s->process.layout.chain_kind >= MS_CHAIN_KIND_FRAME)
@@ -71,6 +89,12 @@ int on_sample(struct bpf_perf_event_data *ctx)
 			sample->head.n_kernel = bytes / 8;
 			s->used = bytes / 8;
 		}
+	}
+	if (s->gave_back) { /* what lies where its thread state was is perhaps the next thread's */
+		sample->head.chain_end = MS_CHAIN_NO_THREAD_STATE;
+		only_leaf(s, sample);
+		submit(s, sample);
+		return 0;
 	}
 	if (s->process.layout.chain_kind == MS_CHAIN_KIND_NONE) {
 		sample->head.chain_end = MS_CHAIN_NOT_PYTHON;
@@ -130,24 +154,6 @@ int find_thread(struct bpf_perf_event_data *ctx)
 	enter_next(s);
 	walk_python(ctx, s);
 	return 0;
-}
-
-INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
-{
-	ms_u64 words = s->used;
-	ms_u32 slot = s->process.slot;
-	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
-
-	sample->head.marker_span = 0;
-	if (learned)
-		sample->head.marker_span = s->process.layout.chain_kind == MS_CHAIN_KIND_FRAME
-						   ? 8 * s->slot
-						   : (ms_u32)learned->cfa_from_marker;
-	if (words > RECORD_WORDS)
-		words = RECORD_WORDS;
-	count(MS_COUNT_SAMPLES);
-	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, urgency(s, sample)))
-		count(MS_COUNT_LOST);
 }
 
 SEC("perf_event")

@@ -34,7 +34,7 @@ enum ms_native_end {
 	MS_NATIVE_NO_PROGRESS = 6,
 	MS_NATIVE_NO_USER_REGS = 7,
 	MS_NATIVE_TAIL_CALLS = 8,
-	MS_NATIVE_EXITING = 9, /* the thread is ending and has no user memory any more */
+	MS_NATIVE_EXITING = 9, /* the thread is ending: its stack is gone, or may be another's by now */
 };
 
 enum ms_chain_end {

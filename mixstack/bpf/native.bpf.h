@@ -212,6 +212,14 @@ INLINE void go_to(struct ms_state *s, const struct ms_unwound *to)
 	s->step = to->step;
 }
 
+/* Of a thread that is ending: nothing is missing, it has no stack any more. */
+INLINE int only_leaf(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	append_native(s, sample, s->ip, MS_STEP_LEAF, s->sp);
+	sample->head.native_end = MS_NATIVE_EXITING;
+	return WALK_DONE;
+}
+
 /* Leave a frame by its frame pointer, on trial: if it was one, the next frame is the marker's. (So it is
  * with the JIT code of 3.15: an evaluator calls it, and it keeps the frame pointer of its entry.) */
 INLINE int try_frame_pointer(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 marker, ms_u64 proof,
@@ -253,12 +261,8 @@ INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 wh
 	ms_u64 ip = s->ip;
 	ms_u32 step = s->step;
 
-	if (s->exiting && why == MS_NATIVE_READ_FAULT && step == MS_STEP_LEAF) {
-		/* Nothing is missing: there is no stack any more. */
-		append_native(s, sample, ip, step, s->sp);
-		sample->head.native_end = MS_NATIVE_EXITING;
-		return WALK_DONE;
-	}
+	if (s->exiting && why == MS_NATIVE_READ_FAULT && step == MS_STEP_LEAF)
+		return only_leaf(s, sample);
 	if (why == MS_NATIVE_NO_RULE && step_system_call(s, to)) {
 		append_native(s, sample, ip, step, to->cfa);
 		go_to(s, to);

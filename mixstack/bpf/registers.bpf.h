@@ -6,7 +6,7 @@
 #include "chain.bpf.h"
 
 enum { PF_EXITING = 4, PF_KTHREAD = 0x00200000 }; /* include/linux/sched.h */
-enum { SYS_CLONE = 56, SYS_CLONE3 = 435 }; /* arch/x86/entry/syscalls/syscall_64.tbl */
+enum { SYS_CLONE = 56, SYS_EXIT = 60, SYS_CLONE3 = 435 }; /* arch/x86/entry/syscalls/syscall_64.tbl */
 
 /* The selectors of 64-bit user code (__USER_CS, __USER_DS). */
 INLINE int user_regs(const struct ms_regs *regs)
@@ -51,6 +51,7 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 
 	s->ip = 0;
 	s->exiting = 0;
+	s->gave_back = 0;
 	s->kernel_thread = 0;
 	s->in_system_call = 0;
 	s->new_thread = 0;
@@ -80,6 +81,7 @@ INLINE int take_registers(struct bpf_perf_event_data *ctx, struct ms_state *s,
 	s->in_system_call = (ms_s64)s->regs.orig_ax >= 0 && behind_syscall(s->ip);
 	if (s->in_system_call)
 		s->ip -= 2;
+	s->gave_back = s->exiting && s->regs.orig_ax == SYS_EXIT;
 	s->new_thread = s->regs.ax == 0 && (s->regs.orig_ax == SYS_CLONE || s->regs.orig_ax == SYS_CLONE3);
 	return 0;
 }

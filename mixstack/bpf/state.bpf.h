@@ -141,6 +141,7 @@ struct ms_state {
 	ms_u32 walking;   /* not yet at an end */
 	ms_u64 woken_ns;  /* when this CPU last woke user space */
 	ms_u32 exiting;   /* the kernel is ending the thread */
+	ms_u32 gave_back; /* on its own: its stack may be another's by now */
 	ms_u32 kernel_thread; /* there is no user memory */
 	ms_u32 in_system_call;
 	ms_u32 new_thread; /* it returns from the clone that made it */

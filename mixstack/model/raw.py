@@ -18,7 +18,7 @@ class NativeEnd(enum.IntEnum):
     NO_PROGRESS = 6  # the next CFA was not above this one
     NO_USER_REGS = 7  # the user registers could not be recovered
     TAIL_CALLS = 8  # the kernel's limit on tail calls
-    EXITING = 9  # the thread is ending and has no user memory any more: there is no stack
+    EXITING = 9  # the thread is ending: its stack is gone, or may be another's by now
 
 
 class ChainEnd(enum.IntEnum):

@@ -18,13 +18,15 @@ from mixstack.capture.reader import Capture, read_capture
 from mixstack.errors import OutputError
 from mixstack.model import ChainEnd, Fit, FrameKind
 
-from ..interpreters import UNSUPPORTED, Build
+from ..interpreters import UNSUPPORTED, Build, supported
 from .harness import (
     MIXSTACK,
     environment,
     record,
+    record_enough,
     run_mixstack,
     running,
+    show,
     spinning,
     stacks,
     until,
@@ -311,3 +313,38 @@ def test_there_is_no_more_room(case: str, tmp_path: Path) -> None:
     assert not capture.complete
     assert capture.sample_count > 500
     assert _kinds(capture) >= {FrameKind.PYTHON, FrameKind.NATIVE}
+
+
+ENDING = """
+import threading
+
+
+def short():
+    pass
+
+
+def feed():
+    while True:
+        one = threading.Thread(target=short)
+        one.start()
+        one.join()
+
+
+print("ready", flush=True)
+for _ in range(2):
+    threading.Thread(target=feed).start()
+feed()
+"""
+GIVES_BACK = ("exit_mm", "mm_release")  # the kernel's functions, and those that they call
+
+
+@pytest.mark.parametrize("build", supported(lambda b: b.minor in ((3, 9), (3, 12), (3, 13))))
+def test_an_ending_thread_has_no_stack(build: Build, tmp_path: Path) -> None:
+    """Its stack and its thread-local memory are free, and may be the next thread's already."""
+    with running([*build.command("-S", "-c"), ENDING]) as target:
+        capture = record_enough(target.pid, tmp_path / "out.data", 500, seconds=2, rate_hz=4999)
+    late = [s for s in stacks(capture) if any(f.name.startswith(GIVES_BACK) for f in s.frames)]
+    assert late
+    for stack in late:
+        user = [f.kind for f in stack.full if f.kind is not FrameKind.KERNEL]
+        assert user == [FrameKind.MARK, FrameKind.NATIVE], show(stack.full)
