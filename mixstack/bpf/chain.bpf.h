@@ -18,7 +18,6 @@ enum ms_walk {
 	WALK_BASE = 4,     /* the native walk needs a register that is to be looked for */
 };
 enum { GENERAL_REGISTERS = 15 }; /* the first words of struct ms_regs */
-enum { PAGE = 4096 };
 
 INLINE int end_chain(struct ms_sample_buffer *sample, ms_u8 why)
 {

@@ -61,6 +61,9 @@ struct ms_unwound {
 
 enum { OBJECT_MAX = 256 };
 
+/* What lies side by side is read at once: a read of this size costs what one of 8 bytes does. */
+enum { PAGE = 4096, WINDOW_MAX = 1024, WINDOW_WORDS = WINDOW_MAX / 8 };
+
 /* How far below its CFA an evaluator of 3.8 or 3.9 may keep the address of its frame. */
 enum { STACK_WORDS = 64 };
 
@@ -154,6 +157,11 @@ struct ms_state {
 	struct ms_unwound to;
 	struct ms_mapping mapping; /* of the last frame: mostly the next one's too */
 	ms_u64 markers[MAX_MARKERS];
+
+	/* a part of the C stack, read at once */
+	ms_u64 window_at;
+	ms_u64 window_bytes; /* 0: there is none */
+	ms_u64 window[WINDOW_WORDS];
 
 	ms_u64 stack_bytes[STACK_WORDS];
 	ms_u64 tstate_bytes[OBJECT_MAX / 8];
