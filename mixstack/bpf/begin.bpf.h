@@ -24,6 +24,9 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	s->learning = 0;
 	s->outer_cfa = 0;
 	s->window_bytes = 0;
+	s->frames_bytes = 0;
+	s->last_frame = 0;
+	s->code_at = 0;
 	s->mapping.start = 0;
 	s->mapping.end = 0;
 	sample->head.record = MS_RECORD_SAMPLE;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
 /* The interpreter's chain: from the thread state to the outermost _PyInterpreterFrame.
  *
- * One read per frame and one per code object, each of the whole structure: a read costs the same for
- * 8 bytes as for 256. Nothing of it is trusted: every pointer may be garbage, every chain a cycle. */
+ * One read per code object, of the whole structure, and one for some frames that lie side by side: a
+ * read costs the same for 8 bytes as for 1,000. Nothing of it is trusted: every pointer may be garbage,
+ * every chain a cycle. */
 #ifndef MIXSTACK_CHAIN_H
 #define MIXSTACK_CHAIN_H
 
@@ -36,6 +37,37 @@ INLINE int append_marker(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	append(s, sample, (marker & MS_ADDRESS_MASK) | ((ms_u64)MS_ENTRY_MARKER << MS_TAG_SHIFT), 0);
 	sample->head.n_chain++;
 	return WALK_ON;
+}
+
+INLINE int read_frame_alone(struct ms_state *s, ms_u64 address)
+{
+	s->frame_word = FRAME_ALONE;
+	return read_object(s->frames + FRAME_ALONE, s->process.layout.frame_size, address);
+}
+
+/* Frames that called each other lie side by side in a chunk of the interpreter's stack, the newest
+ * highest (_PyThreadState_PushFrame; those of generators, and shims, lie elsewhere). So where one lies
+ * close below the one before, more are likely to follow: they are read with it, as far as its page goes. */
+INLINE int read_frame(struct ms_state *s, ms_u64 address)
+{
+	ms_u64 size = s->process.layout.frame_size & (OBJECT_MAX - 1);
+	ms_u64 offset = address - s->frames_at, more;
+
+	if (address & 7)
+		return 1;
+	if (offset < s->frames_bytes && offset + size <= s->frames_bytes) {
+		FRESH(s->frame_word) = offset / 8;
+		return 0;
+	}
+	if (s->last_frame - address >= WINDOW_MAX)
+		return read_frame_alone(s, address);
+	more = WINDOW_MAX - OBJECT_MAX;
+	if (more > (address & (PAGE - 1)))
+		more = address & (PAGE - 1);
+	s->frames_at = address - more;
+	FRESH(s->frame_word) = more / 8;
+	s->frames_bytes = bpf_probe_read_user(s->frames, more + size, address - more) ? 0 : more + size;
+	return s->frames_bytes == 0;
 }
 
 INLINE int read_cframe(const struct ms_layout *l, ms_u64 address, ms_u64 *frame, ms_u64 *previous)
@@ -176,20 +208,21 @@ INLINE int find_caller(struct ms_state *s)
 	const ms_u64 *registers = (const ms_u64 *)&s->regs;
 	ms_u64 found = 0, shim = 0;
 
+	s->code_at = 0;
 	NO_UNROLL for (int i = 0; i < GENERAL_REGISTERS; i++) {
 		ms_u64 value = FRESH(registers[i]);
 
 		if (value == s->newest_frame || value == found || value < PAGE || value & 7)
 			continue;
-		if (read_object(s->frame_bytes, l->frame_size, value))
+		if (read_frame_alone(s, value))
 			continue;
-		if (field8(s->frame_bytes, l->frame_owner) >= l->shim_owner) {
+		if (frame8(s, l->frame_owner) >= l->shim_owner) {
 			/* it lies beside the evaluator's record */
-			if (value - s->sp < PAGE && field8(s->frame_bytes, l->frame_owner) == l->shim_owner)
+			if (value - s->sp < PAGE && frame8(s, l->frame_owner) == l->shim_owner)
 				shim = value;
 			continue;
 		}
-		if (read_object(s->code_bytes, l->code_size, field64(s->frame_bytes, l->frame_code)) ||
+		if (read_object(s->code_bytes, l->code_size, frame64(s, l->frame_code)) ||
 		    field64(s->code_bytes, l->object_type) != s->process.code_type)
 			continue;
 		if (found)
@@ -241,7 +274,7 @@ INLINE ms_u64 bytecode(struct ms_state *s, ms_u64 code)
 
 	if (!l->code_tlbc)
 		return code + l->code_adaptive;
-	index = field32(s->frame_bytes, l->frame_tlbc_index);
+	index = frame32(s, l->frame_tlbc_index);
 	if (index && bpf_probe_read_user(&copy, 8, field64(s->code_bytes, l->code_tlbc) + 8 + 8ULL * index) == 0)
 		return copy;
 	return code + l->code_adaptive;
@@ -255,35 +288,28 @@ INLINE int is_new_shim(const struct ms_state *s, ms_u64 frame)
 	       frame - s->sp < PAGE;
 }
 
-INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
+/* The frame that was read last, which is one of Python. Sets `marker` if its segment ends with it. */
+INLINE int frame_entry(struct ms_state *s, struct ms_sample_buffer *sample, ms_u64 frame, ms_u8 owner)
 {
 	const struct ms_layout *l = &s->process.layout;
-	ms_u64 frame = s->frame, code, previous;
+	/* The low bits of a stack reference are tags; objects are 8-aligned. */
+	ms_u64 code = frame64(s, l->frame_code) & ~7ULL;
 	ms_s64 offset;
 	ms_u32 print, tag = MS_ENTRY_FRAME;
-	ms_u8 owner;
 
-	if (!frame || frame == s->base_frame)
-		return WALK_NO_FRAME;
-	if (sample->head.n_chain >= MAX_CHAIN)
-		return end_chain(sample, MS_CHAIN_TRUNCATED);
-	if (read_object(s->frame_bytes, l->frame_size, frame))
-		return s->trust == TRUST_NEWEST ? WALK_TORN
-						: end_chain(sample, MS_CHAIN_READ_FAULT);
-	owner = field8(s->frame_bytes, l->frame_owner);
-	previous = field64(s->frame_bytes, l->frame_previous);
-	if (l->chain_kind != MS_CHAIN_KIND_CFRAME && (owner >= l->shim_owner || is_new_shim(s, frame)))
-		return end_segment(s, sample, frame, previous);
-
-	/* The low bits of a stack reference are tags; objects are 8-aligned. */
-	code = field64(s->frame_bytes, l->frame_code) & ~7ULL;
-	if (read_object(s->code_bytes, l->code_size, code))
+	if (owner > 4)
 		return WALK_TORN;
-	if (field64(s->code_bytes, l->object_type) != s->process.code_type || owner > 4)
-		return WALK_TORN;
-
-	print = fingerprint(s);
-	offset = (ms_s64)(field64(s->frame_bytes, l->frame_instr) - bytecode(s, code));
+	if (code != s->code_at) { /* a function that calls itself is read once */
+		s->code_at = 0;
+		if (read_object(s->code_bytes, l->code_size, code))
+			return WALK_TORN;
+		if (field64(s->code_bytes, l->object_type) != s->process.code_type)
+			return WALK_TORN;
+		s->code_print = fingerprint(s);
+		s->code_at = code;
+	}
+	print = s->code_print;
+	offset = (ms_s64)(frame64(s, l->frame_instr) - bytecode(s, code));
 	/* _PyFrame_IsIncomplete (Include/internal/pycore_frame.h); 1 is FRAME_OWNED_BY_GENERATOR. */
 	if (owner != 1 && offset < 2 * (ms_s64)(ms_s32)field32(s->code_bytes, l->code_first_traceable))
 		tag = MS_ENTRY_INCOMPLETE;
@@ -291,13 +317,39 @@ INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
 	       ((ms_u64)print << 32) | (ms_u32)offset);
 	sample->head.n_chain++;
 	s->open = 1;
+	s->last_frame = frame;
 	if (tag == MS_ENTRY_FRAME)
 		note_code(s, code, print);
-
-	if (l->chain_kind == MS_CHAIN_KIND_CFRAME && field8(s->frame_bytes, l->frame_is_entry))
-		return end_segment(s, sample, s->cframe, previous);
-	s->frame = previous;
+	if (l->chain_kind == MS_CHAIN_KIND_CFRAME && frame8(s, l->frame_is_entry))
+		FRESH(s->marker) = s->cframe;
 	return WALK_ON;
+}
+
+INLINE int chain_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	const struct ms_layout *l = &s->process.layout;
+	ms_u64 frame = s->frame;
+	ms_u8 owner;
+
+	if (!frame || frame == s->base_frame)
+		return WALK_NO_FRAME;
+	if (sample->head.n_chain >= MAX_CHAIN)
+		return end_chain(sample, MS_CHAIN_TRUNCATED);
+	if (read_frame(s, frame))
+		return s->trust == TRUST_NEWEST ? WALK_TORN
+						: end_chain(sample, MS_CHAIN_READ_FAULT);
+	owner = frame8(s, l->frame_owner);
+	s->frame = frame64(s, l->frame_previous);
+	FRESH(s->marker) = 0;
+	FRESH(s->said) = WALK_ON;
+	if (l->chain_kind != MS_CHAIN_KIND_CFRAME && (owner >= l->shim_owner || is_new_shim(s, frame)))
+		FRESH(s->marker) = frame;
+	else
+		FRESH(s->said) = frame_entry(s, sample, frame, owner);
+	FORGET();
+	if (FRESH(s->said) != WALK_ON)
+		return FRESH(s->said);
+	return FRESH(s->marker) ? end_segment(s, sample, FRESH(s->marker), FRESH(s->frame)) : WALK_ON;
 }
 
 /* Whether the record lies in the leaf's own frame: below its CFA. Without a rule: it may. */

@@ -30,7 +30,7 @@ INLINE int has_cframes(const struct ms_state *s)
  * the newest of the two lists do not belong together. */
 INLINE void settle(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	ms_u8 state = field8(s->frame_bytes, s->process.layout.frame_state);
+	ms_u8 state = frame8(s, s->process.layout.frame_state);
 
 	if ((state == FRAME_EXECUTING || state == FRAME_UNWINDING) && !in_prologue(s))
 		sample->head.flags |= MS_SAMPLE_SETTLED;
@@ -56,26 +56,26 @@ INLINE int frame_step(struct ms_state *s, struct ms_sample_buffer *sample)
 		return end_frames(s, sample, MS_CHAIN_ROOT);
 	if (s->n_frames >= MAX_FRAMES || sample->head.n_chain >= MAX_CHAIN)
 		return end_frames(s, sample, MS_CHAIN_TRUNCATED);
-	if (read_object(s->frame_bytes, l->frame_size, frame))
+	if (read_frame_alone(s, frame))
 		return end_frames(s, sample, MS_CHAIN_READ_FAULT);
-	s->frame = field64(s->frame_bytes, l->frame_previous);
+	s->frame = frame64(s, l->frame_previous);
 	if (has_cframes(s)) {
 		if (sample->head.n_chain == 0)
 			settle(s, sample);
-	} else if (s->n_frames == 0 && !field8(s->frame_bytes, l->frame_state) && !s->tracing) {
+	} else if (s->n_frames == 0 && !frame8(s, l->frame_state) && !s->tracing) {
 		/* It is being entered or left, or is an extension's own invention. (A frame further out
 		 * has an evaluator: one that is being entered may call a trace function.) Nothing is learned:
 		 * the innermost evaluator may be its, and holds its caller's locals in a place of its own. */
 		s->learning = LEARN_PER_SAMPLE;
 		return WALK_ON;
 	}
-	code = field64(s->frame_bytes, l->frame_code);
+	code = frame64(s, l->frame_code);
 	if (read_object(s->code_bytes, l->code_size, code))
 		return end_frames(s, sample, MS_CHAIN_READ_FAULT);
 	if (field64(s->code_bytes, l->object_type) != s->process.code_type)
 		return end_frames(s, sample, MS_CHAIN_INVALID);
 	print = fingerprint(s);
-	offset = (ms_s32)field32(s->frame_bytes, l->frame_instr) * l->instr_scale;
+	offset = (ms_s32)frame32(s, l->frame_instr) * l->instr_scale;
 	append(s, sample, code & MS_ADDRESS_MASK, ((ms_u64)print << 32) | (ms_u32)offset);
 	sample->head.n_chain++;
 	note_code(s, code, print);

@@ -64,6 +64,9 @@ enum { OBJECT_MAX = 256 };
 /* What lies side by side is read at once: a read of this size costs what one of 8 bytes does. */
 enum { PAGE = 4096, WINDOW_MAX = 1024, WINDOW_WORDS = WINDOW_MAX / 8 };
 
+/* Frames: a window of those that lie side by side, and behind it one that was read alone. */
+enum { FRAME_ALONE = WINDOW_WORDS, FRAMES_WORDS = 2 * WINDOW_WORDS };
+
 /* How far below its CFA an evaluator of 3.8 or 3.9 may keep the address of its frame. */
 enum { STACK_WORDS = 64 };
 
@@ -116,6 +119,8 @@ struct ms_state {
 	ms_u64 cframe;       /* the record of the segment being walked (3.11, 3.12) */
 	ms_u64 outer_cframe; /* its predecessor */
 	ms_u64 root_cframe;  /* the thread state's own, before the outermost evaluator's */
+	ms_u64 marker;       /* of the segment that the last frame ends; 0: it ends none */
+	ms_u32 said;         /* enum ms_walk: of that frame */
 	ms_u32 trust;        /* enum ms_trust */
 	ms_u32 open;         /* frames were walked since the last marker */
 	ms_u32 search;       /* enum ms_search */
@@ -165,8 +170,14 @@ struct ms_state {
 
 	ms_u64 stack_bytes[STACK_WORDS];
 	ms_u64 tstate_bytes[OBJECT_MAX / 8];
-	ms_u64 frame_bytes[OBJECT_MAX / 8];
+	ms_u64 frames[FRAMES_WORDS];
+	ms_u64 frames_at; /* of the window */
+	ms_u64 frames_bytes; /* 0: there is none */
+	ms_u64 last_frame; /* of Python */
+	ms_u32 frame_word; /* where the last frame that was read begins */
 	ms_u64 code_bytes[OBJECT_MAX / 8];
+	ms_u64 code_at; /* where it was read from; 0: nowhere */
+	ms_u32 code_print;
 	ms_u64 string_bytes[STRING_WORDS];
 	ms_u64 print; /* the fingerprint that is being made */
 	struct ms_regs regs; /* the leaf's */
@@ -221,6 +232,22 @@ INLINE ms_u32 field32(const ms_u64 *bytes, ms_u32 offset)
 INLINE ms_u8 field8(const ms_u64 *bytes, ms_u32 offset)
 {
 	return ((const ms_u8 *)bytes)[offset & (OBJECT_MAX - 1)];
+}
+
+/* Of the interpreter's frame that was read last. */
+INLINE ms_u64 frame64(const struct ms_state *s, ms_u32 offset)
+{
+	return s->frames[(FRESH(s->frame_word) + offset / 8) & (FRAMES_WORDS - 1)];
+}
+
+INLINE ms_u32 frame32(const struct ms_state *s, ms_u32 offset)
+{
+	return ((const ms_u32 *)s->frames)[(2 * FRESH(s->frame_word) + offset / 4) & (2 * FRAMES_WORDS - 1)];
+}
+
+INLINE ms_u8 frame8(const struct ms_state *s, ms_u32 offset)
+{
+	return ((const ms_u8 *)s->frames)[(8 * FRESH(s->frame_word) + offset) & (8 * FRAMES_WORDS - 1)];
 }
 
 INLINE ms_u32 string_field32(const struct ms_state *s, ms_u32 offset)

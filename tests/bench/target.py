@@ -15,8 +15,16 @@ def leaf():
     return value
 
 
-def python_frames(depth):
-    return python_frames(depth - 1) if depth else leaf()
+def calls_in_turn(number):
+    """Functions that call each other: of one that calls itself the probe reads the code once."""
+    known = {"leaf": leaf}
+    for at in range(number):
+        following = f"call_{(at + 1) % number}(depth - 1)"
+        exec(f"def call_{at}(depth): return {following} if depth else leaf()", known)
+    return known["call_0"]
+
+
+python_frames = calls_in_turn(32)
 
 
 def through_c(depth):

@@ -84,6 +84,7 @@ EXPECTED = {
     "recursion_python": Expected(rate_hz=DEEP_RATE_HZ),
     "signal_handler": Expected(full=0.1, indifferent="lost: work"),
     "taking_turns": Expected(indifferent="(exchanged|lost): (left|middle|right)"),
+    "wide_frames": Expected("helper", fits=RESYNCED, reaches_root=False, rate_hz=DEEP_RATE_HZ),
 }
 PATHS = sorted(p for p in PROGRAMS.glob("[a-z]*.py") if p.stem != "mixture")
 LEAST = 0.1  # of the samples of a whole CPU: a busy machine gives a target less
