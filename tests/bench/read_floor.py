@@ -1,4 +1,4 @@
-"""What one read of user memory costs in the kernel: the floor of a frame, which takes one."""
+"""What one read of user memory costs in the kernel: the floor of a Python frame."""
 
 from __future__ import annotations
 
