@@ -115,6 +115,7 @@ setup-dev: $(VENV)/installed-dev | libbpf
 	$(call need,g++,g++)
 	$(call need,llvm-symbolizer,llvm)
 	$(call need,capsh,libcap2-bin)
+	$(call need,mksquashfs,squashfs-tools)
 	@[ -d /usr/lib/python3/dist-packages/bcc ] || $(call install,python3-bpfcc)
 	$(call need,pypy3,pypy3)
 	$(call need,chromium,chromium)

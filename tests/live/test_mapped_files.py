@@ -71,8 +71,8 @@ def overlay(library: Path, folder: Path, stack: ExitStack) -> tuple[Path, str]:
 
 
 def image(library: Path, folder: Path, stack: ExitStack) -> tuple[Path, str]:
-    if shutil.which("mksquashfs") is None:
-        pytest.skip("mksquashfs is not installed")
+    if "squashfs" not in Path("/proc/filesystems").read_text():
+        pytest.skip("this kernel has no squashfs")
     command = ["mksquashfs", str(library), str(folder / "image"), "-quiet", "-no-progress"]
     subprocess.run(command, check=True, capture_output=True)
     (folder / "mounted").mkdir()
