@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -135,7 +136,7 @@ def measure(
     """By the profiler's title."""
     words = (WORKLOAD, str(programs()), program.name, str(program.loops), str(program.idle))
     bare_turns: list[Took] = []
-    turns: dict[str, list[Took]] = {profiler.title: [] for profiler in profilers}
+    turns: list[tuple[str, Took]] = []  # each lies between two bare ones
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         bare = stack.enter_context(serving(start(build, *words)))
         turn(bare)  # what happens once in a process is no part of it
@@ -150,17 +151,20 @@ def measure(
                 bare_turns.append(turn(bare))
                 target = stubs if profiler.perf else bare
                 with recorded(build, target.pid, profiler, Path(name)):
-                    turns[profiler.title].append(turn(target))
-    cpu = statistics.median(took.cpu_s for took in bare_turns)
-    wall = statistics.median(took.wall_s for took in bare_turns)
-    return {
-        title: Times(
-            statistics.median(took.cpu_s for took in found) / cpu,
-            statistics.median(took.wall_s for took in found) / wall,
-            tuple(found),
-        )
-        for title, found in turns.items()
-    }
+                    turns.append((profiler.title, turn(target)))
+        bare_turns.append(turn(bare))
+    return {profiler.title: times(profiler.title, turns, bare_turns) for profiler in profilers}
+
+
+def times(title: str, turns: Sequence[tuple[str, Took]], bare: Sequence[Took]) -> Times:
+    """A profiler's turns, each beside the two bare ones around it: what drifts is in all three."""
+    cpu, wall, found = [], [], []
+    for (of, took), (before, behind) in zip(turns, pairwise(bare), strict=True):
+        if of == title:
+            cpu.append(took.cpu_s / statistics.mean((before.cpu_s, behind.cpu_s)))
+            wall.append(took.wall_s / statistics.mean((before.wall_s, behind.wall_s)))
+            found.append(took)
+    return Times(statistics.median(cpu), statistics.median(wall), tuple(found))
 
 
 def start(build: Build, *words: str) -> list[str]:
@@ -182,8 +186,9 @@ def section(
         title,
         ("profiler", "time", *(program.title for program in programs_), "mean", "goal"),
         f"CPython {build.id}. A turn is the same work each time, by the program's own clocks. The "
-        f"median of {rounds} turns under the profiler divided by the median of the bare turns that "
-        f'lie between them; the mean is the geometric one. "{_CONTROL}" is the noise: bare turns '
+        "time of a turn under the profiler is divided by that of the two bare turns around it; the "
+        f"median of {rounds} is shown, and the geometric mean. "
+        f'"{_CONTROL}" is the noise: bare turns '
         "in a profiler's place. A stop by ptrace (py-spy) shows in the wall time only.",
     )
     here = [p for p in profilers if p.tool is None or command(p.tool, build, 1, 1, Path())]
