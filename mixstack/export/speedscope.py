@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, compress, islice
 from typing import Final, NamedTuple, TextIO
 
@@ -34,14 +34,12 @@ def write_speedscope(profile: Profile, stream: TextIO) -> None:
     order of time. An empty stack in a thread's profile is time off the CPU. The name says if time
     lines were thinned. Raises what `stream.write` raises.
     """
-    # by identity: stacks share their frames, and hashing one costs more than all else here
-    frames = chain.from_iterable(profile.stacks)
-    frame_by_id = dict(zip(map(id, frames), chain.from_iterable(profile.stacks), strict=True))
-    key_by_id = {identity: _key(frame) for identity, frame in frame_by_id.items()}
-    keys = sorted(set(key_by_id.values()))
-    position = {key: number for number, key in enumerate(keys)}
-    number_by_id = {identity: str(position[key]) for identity, key in key_by_id.items()}
-    samples = [_sample(stack, number_by_id) for stack in profile.stacks]
+    shown = set(chain.from_iterable(profile.stacks))
+    key_of = {number: _key(profile.frames[number]) for number in shown}
+    keys = sorted(set(key_of.values()))
+    position = {key: str(number) for number, key in enumerate(keys)}
+    position_of = {number: position[key] for number, key in key_of.items()}
+    samples = [f"[{','.join(map(position_of.__getitem__, stack))}]" for stack in profile.stacks]
     threads = sorted(profile.threads, key=lambda thread: (thread.pid, thread.tid))
 
     stream.write(f'{{"$schema":{_json(SCHEMA)},"shared":{{"frames":[\n')
@@ -145,10 +143,6 @@ def _key(frame: Frame) -> _FrameKey:
         file = "[kernel]"  # the application colours by file, so the kernel gets a hue of its own
     name = f"{frame.name} (inlined)" if frame.inlined else frame.name
     return name, file or "", -1 if frame.line is None else frame.line
-
-
-def _sample(stack: tuple[Frame, ...], number_by_id: Mapping[int, str]) -> str:
-    return f"[{','.join(map(number_by_id.__getitem__, map(id, stack)))}]"
 
 
 def _frame_object(key: _FrameKey) -> dict[str, str | int]:

@@ -120,6 +120,7 @@ def build_profile(
         title=shlex.join(recording.command),
         exporter=f"mixstack {recording.mixstack_version}",
         period_ns=period_ns,
+        frames=joiner.frames,
         stacks=joiner.stacks,
         threads=lines.finish(end_ns, names),
         quality=joiner.tally().quality(footer.losses if footer else Losses(), capture.complete),
