@@ -23,8 +23,8 @@ class _Timeline(NamedTuple):
 
     name: str
     start_ns: int
-    stack_ids: Sequence[int]
-    durations_ns: Sequence[int]
+    stack_ids: array[int]
+    durations_ns: array[int]
 
 
 def write_speedscope(profile: Profile, stream: TextIO) -> None:
@@ -87,15 +87,15 @@ def _all_threads(threads: Sequence[ThreadProfile]) -> _Timeline:
         for number, thread in enumerate(threads):
             end = bisect_left(begins[number], until_ns, at[number], len(thread.stack_ids))
             part = slice(at[number], end)
-            busy = thread.stack_ids[part]  # as selectors: time off the CPU is stack 0
-            moments += compress(begins[number][part], busy)
+            busy = thread.stack_ids[part].tolist()  # as selectors: time off the CPU is stack 0
+            moments += compress(begins[number][part].tolist(), busy)
             found_ids += compress(busy, busy)
-            found_ns += compress(thread.durations_ns[part], busy)
+            found_ns += compress(thread.durations_ns[part].tolist(), busy)
             at[number] = end
         # Of turns that began at one moment, those of the thread that sorts first stay first.
         order = sorted(range(len(moments)), key=moments.__getitem__)
-        ids.extend(map(found_ids.__getitem__, order))
-        durations.extend(map(found_ns.__getitem__, order))
+        ids.fromlist([*map(found_ids.__getitem__, order)])
+        durations.fromlist([*map(found_ns.__getitem__, order)])
     return _Timeline(ALL_THREADS, 0, ids, durations)
 
 
@@ -123,8 +123,16 @@ def _write_timeline(timeline: _Timeline, samples: Sequence[str], stream: TextIO)
     stream.write(',"samples":[')
     _write_joined(stream, map(samples.__getitem__, timeline.stack_ids), ",")
     stream.write('],"weights":[')
-    _write_joined(stream, map(str, timeline.durations_ns), ",")
+    _write_numbers(stream, timeline.durations_ns)
     stream.write("]}")
+
+
+def _write_numbers(stream: TextIO, numbers: array[int]) -> None:
+    """Write numbers with commas between them; formatted in bulk, which is quicker by half."""
+    for begin in range(0, len(numbers), _CHUNK):
+        some = tuple(numbers[begin : begin + _CHUNK])
+        stream.write("," if begin else "")
+        stream.write(",".join(["%d"] * len(some)) % some)
 
 
 def _write_joined(stream: TextIO, parts: Iterable[str], separator: str) -> None:
