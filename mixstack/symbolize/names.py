@@ -105,12 +105,13 @@ class Namer:
 
         A native frame has its source line here, where that is known.
         """
-        frame = self.frame(pid, time_ns, item)
         if not isinstance(item, NativeItem) or item.evaluator or item.frame.lookup_pc is None:
-            return (frame,)
-        key = (pid, self.generation(pid, time_ns), item.frame.lookup_pc)
+            return (self.frame(pid, time_ns, item),)
+        generation = self.generation(pid, time_ns)
+        key = (pid, generation, item.frame.lookup_pc)
         seen = self._source_seen.get(key)
         if seen is None:
+            frame = self._native(pid, generation, item.frame, False)
             seen = self._source_seen[key] = self._name_source(frame, *key)
         return seen
 
@@ -219,7 +220,9 @@ class Namer:
         module = self._module_of(mapping)
         if mapping is None or module is None:
             return (frame,)
-        calls = self._calls.get((module.id, pc - mapping.load_bias), ())
+        calls = self._calls.get((module.id, pc - mapping.load_bias))
+        if calls is None:
+            return (frame,)
         interpreter = self._interpreters.get(pid)
         own = interpreter is not None and module.id == interpreter.module_id
         return tuple(map(self._one, with_source(frame, calls, self._readable, own)))
