@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import zstandard
 
@@ -21,22 +19,16 @@ from mixstack.capture.layout import (
     unpack_block_head,
 )
 
-_T = TypeVar("_T")
-_U = TypeVar("_U")
-
 _SCAN_SIZE = 1 << 20
 # Twice the largest block: beyond it a frame of zstd is not one of ours.
 _WINDOW_MAX = 128 << 20
-# From this size of a file on blocks are unpacked beside what is made of them: so many ahead.
-_LARGE = 8 << 20
-_AHEAD = 2
 
 
 class Block(NamedTuple):
-    """A block: its head, and its payload."""
+    """A sound block: its head, and its payload, unpacked."""
 
     head: BlockHead
-    payload: bytes
+    raw: bytes
 
 
 @dataclass(slots=True)
@@ -69,47 +61,12 @@ def _unpack(decompressor: zstandard.ZstdDecompressor, head: BlockHead, stored: b
 
 
 def read_blocks(fd: int, size: int, damage: Damage) -> Iterator[Block]:
-    """The sound blocks of the `size` bytes of `fd`, unpacked, in order; updates `damage`."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX)
-
-    def unpacked(stored: Block) -> tuple[BlockHead, bytes | None]:
-        try:
-            return stored.head, _unpack(decompressor, *stored)
-        except Malformed:
-            return stored.head, None
-
-    all_stored = _stored_blocks(fd, size, damage)
-    each = map(unpacked, all_stored) if size < _LARGE else _ahead(unpacked, all_stored)
-    for head, raw in each:
-        if raw is None:
-            damage.missing += 1
-            damage.skipped_bytes += BLOCK_HEAD_SIZE + head.stored_size
-        else:
-            yield Block(head, raw)
-
-
-def _ahead(function: Callable[[_T], _U], values: Iterator[_T]) -> Iterator[_U]:
-    """As `map`, but a thread of its own calls the function, some values ahead.
-
-    Of use where the function lets go of Python's lock; unpacking does.
-    """
-    from concurrent.futures import ThreadPoolExecutor  # takes as long as a small capture
-
-    with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(function, value) for value in islice(values, _AHEAD))
-        for value in values:
-            waiting.append(thread.submit(function, value))
-            yield waiting.popleft().result()
-        for future in waiting:
-            yield future.result()
-
-
-def _stored_blocks(fd: int, size: int, damage: Damage) -> Iterator[Block]:
-    """The blocks as they lie in the file, not unpacked yet.
+    """The sound blocks of the `size` bytes of `fd`, in order; `damage` is updated on the way.
 
     A damaged payload is passed over by its length; behind a damaged head the next sound block is
     searched for. Sequence numbers only grow: a block that was seen, or comes late, is not one.
     """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX)
     at, expected = FILE_HEAD_SIZE, 0
     while at < size:
         found = _head_at(fd, at, size)
@@ -129,8 +86,15 @@ def _stored_blocks(fd: int, size: int, damage: Damage) -> Iterator[Block]:
             continue
         damage.missing += found.sequence - expected
         expected = found.sequence + 1
-        yield Block(found, os.pread(fd, found.stored_size, at + BLOCK_HEAD_SIZE))
-        at += BLOCK_HEAD_SIZE + found.stored_size
+        payload_at = at + BLOCK_HEAD_SIZE
+        at = payload_at + found.stored_size
+        try:
+            raw = _unpack(decompressor, found, os.pread(fd, found.stored_size, payload_at))
+        except Malformed:
+            damage.missing += 1
+            damage.skipped_bytes += BLOCK_HEAD_SIZE + found.stored_size
+            continue
+        yield Block(found, raw)
 
 
 def _head_at(fd: int, at: int, size: int) -> BlockHead | None:

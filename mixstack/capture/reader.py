@@ -197,10 +197,10 @@ class _Collected:
 
     def _take(self, block: Block) -> None:
         if block.head.type == BlockType.SAMPLES:
-            self.samples.add_block(block.payload)
+            self.samples.add_block(block.raw)
         elif block.head.type in self._lines:
             decode, values = self._lines[block.head.type]
-            values.extend(list(records.decode_lines(block.payload, decode)))
+            values.extend(list(records.decode_lines(block.raw, decode)))
 
     def capture(self, path: str, size: int) -> Capture:
         """Of a value that was written twice, the later one counts."""

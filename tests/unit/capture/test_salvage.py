@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from mixstack.capture import blocks
 from mixstack.capture.layout import (
     BLOCK_HEAD_SIZE,
     FILE_HEAD_SIZE,
@@ -166,25 +165,6 @@ def test_a_block_that_is_there_twice_counts_once(path: Path) -> None:
     capture = read_capture(str(path))
     assert list(capture.samples()) == list(whole.samples())
     assert capture.problem == f"{len(again)} damaged bytes were left out"
-
-
-def test_blocks_that_are_unpacked_ahead_are_the_same(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of a large file are."""
-    whole, _ = small_file(path)
-    for at in range(0, len(whole), 37):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        found = []
-        for large in (len(whole) + 1, 0):
-            monkeypatch.setattr(blocks, "_LARGE", large)
-            try:
-                capture = read_capture(str(path))
-            except CaptureError as e:
-                found.append(str(e))
-            else:
-                found.append([capture.problem, *capture.samples(), capture.codes, capture.footer])
-        assert found[0] == found[1]
 
 
 def test_rubbish_behind_the_footer_is_said(path: Path) -> None:
