@@ -36,6 +36,8 @@ ENTRY_SIZE: Final = 16  # struct ms_python, struct ms_native
 
 # The counts, both ends, marker span, sp, end_pc.
 _STACK: Final = struct.Struct("<HHHBBIQQ")
+# The tagged address, the offset, the fingerprint.
+_CHAIN_ENTRY: Final = struct.Struct("<QiI")
 _ARRAYS_AT: Final = COMM.start  # the name is left out
 _TAG_AT: Final = TAG_SHIFT // 8  # of an entry
 
@@ -154,9 +156,8 @@ class StackDecoder:
     ) -> tuple[Segment, ...]:
         """The segments; whole: the chain was walked to its end."""
         tags = _tags(key, chain_at, native_at)[::-1]
-        words = struct.unpack_from(f"<{2 * len(tags)}Q", key, chain_at)
-        pairs = zip(words[-2::-2], words[-1::-2], strict=True)
-        entries = tuple(map(self._chain_entries.__getitem__, pairs))
+        wire_entries = struct.unpack_from(f"{ENTRY_SIZE}s" * len(tags), key, chain_at)
+        entries = tuple(map(self._chain_entries.__getitem__, wire_entries[::-1]))
         segments: Iterable[Segment]
         if not flags & _PAIRED:  # the other flags say how frames and markers are paired
             segments = _segments(entries, tags)
@@ -259,20 +260,16 @@ def _from_the_root(markers: list[int], frames: list[PythonFrame], whole: bool) -
         yield Segment(marker or None, () if frame is None else (frame,))
 
 
-class _ChainEntries(dict[tuple[int, int], "PythonFrame | int"]):
-    """Frames, or markers, by (tagged address, fingerprint << 32 | offset); of a checked tag."""
+class _ChainEntries(dict[bytes, "PythonFrame | int"]):
+    """Frames, or markers, by their bytes on the wire (`struct ms_python`); of a checked tag."""
 
-    def __missing__(self, pair: tuple[int, int]) -> PythonFrame | int:
-        tag, address = pair[0] >> TAG_SHIFT, pair[0] & ADDRESS_MASK
+    def __missing__(self, wire_entry: bytes) -> PythonFrame | int:
+        tagged, offset, fingerprint = _CHAIN_ENTRY.unpack(wire_entry)
+        tag, address = tagged >> TAG_SHIFT, tagged & ADDRESS_MASK
         entry: PythonFrame | int
         if tag == _MARKER:
             entry = address
         else:
-            offset, fingerprint = pair[1] & 0xFFFFFFFF, pair[1] >> 32
-            entry = PythonFrame(
-                CodeKey(address, fingerprint),
-                offset - (1 << 32) if offset >= 1 << 31 else offset,
-                tag == _INCOMPLETE,
-            )
-        self[pair] = entry
+            entry = PythonFrame(CodeKey(address, fingerprint), offset, tag == _INCOMPLETE)
+        self[wire_entry] = entry
         return entry

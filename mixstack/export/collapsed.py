@@ -34,10 +34,8 @@ def write_collapsed(profile: Profile, stream: TextIO) -> None:
 
 def _stack_texts(profile: Profile) -> list[str]:
     """The text of each stack; stacks that differ only in what is not shown share one."""
-    # by identity: stacks share their frames, and hashing one costs more than all else here
-    frame_by_id = {id(frame): frame for stack in profile.stacks for frame in stack}
-    text_by_id = {identity: _frame_text(frame) for identity, frame in frame_by_id.items()}
-    return [";".join([text_by_id[id(frame)] for frame in stack]) for stack in profile.stacks]
+    texts = [*map(_frame_text, profile.frames)]
+    return [";".join(map(texts.__getitem__, stack)) for stack in profile.stacks]
 
 
 def _frame_text(frame: Frame) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, compress, islice
 from typing import Final, NamedTuple, TextIO
 
@@ -23,8 +23,8 @@ class _Timeline(NamedTuple):
 
     name: str
     start_ns: int
-    stack_ids: Sequence[int]
-    durations_ns: Sequence[int]
+    stack_ids: array[int]
+    durations_ns: array[int]
 
 
 def write_speedscope(profile: Profile, stream: TextIO) -> None:
@@ -34,14 +34,12 @@ def write_speedscope(profile: Profile, stream: TextIO) -> None:
     order of time. An empty stack in a thread's profile is time off the CPU. The name says if time
     lines were thinned. Raises what `stream.write` raises.
     """
-    # by identity: stacks share their frames, and hashing one costs more than all else here
-    frames = chain.from_iterable(profile.stacks)
-    frame_by_id = dict(zip(map(id, frames), chain.from_iterable(profile.stacks), strict=True))
-    key_by_id = {identity: _key(frame) for identity, frame in frame_by_id.items()}
-    keys = sorted(set(key_by_id.values()))
-    position = {key: number for number, key in enumerate(keys)}
-    number_by_id = {identity: str(position[key]) for identity, key in key_by_id.items()}
-    samples = [_sample(stack, number_by_id) for stack in profile.stacks]
+    shown = set(chain.from_iterable(profile.stacks))
+    key_of = {number: _key(profile.frames[number]) for number in shown}
+    keys = sorted(set(key_of.values()))
+    position = {key: str(number) for number, key in enumerate(keys)}
+    position_of = {number: position[key] for number, key in key_of.items()}
+    samples = [f"[{','.join(map(position_of.__getitem__, stack))}]" for stack in profile.stacks]
     threads = sorted(profile.threads, key=lambda thread: (thread.pid, thread.tid))
 
     stream.write(f'{{"$schema":{_json(SCHEMA)},"shared":{{"frames":[\n')
@@ -89,15 +87,15 @@ def _all_threads(threads: Sequence[ThreadProfile]) -> _Timeline:
         for number, thread in enumerate(threads):
             end = bisect_left(begins[number], until_ns, at[number], len(thread.stack_ids))
             part = slice(at[number], end)
-            busy = thread.stack_ids[part]  # as selectors: time off the CPU is stack 0
-            moments += compress(begins[number][part], busy)
+            busy = thread.stack_ids[part].tolist()  # as selectors: time off the CPU is stack 0
+            moments += compress(begins[number][part].tolist(), busy)
             found_ids += compress(busy, busy)
-            found_ns += compress(thread.durations_ns[part], busy)
+            found_ns += compress(thread.durations_ns[part].tolist(), busy)
             at[number] = end
         # Of turns that began at one moment, those of the thread that sorts first stay first.
         order = sorted(range(len(moments)), key=moments.__getitem__)
-        ids.extend(map(found_ids.__getitem__, order))
-        durations.extend(map(found_ns.__getitem__, order))
+        ids.fromlist([*map(found_ids.__getitem__, order)])
+        durations.fromlist([*map(found_ns.__getitem__, order)])
     return _Timeline(ALL_THREADS, 0, ids, durations)
 
 
@@ -125,8 +123,16 @@ def _write_timeline(timeline: _Timeline, samples: Sequence[str], stream: TextIO)
     stream.write(',"samples":[')
     _write_joined(stream, map(samples.__getitem__, timeline.stack_ids), ",")
     stream.write('],"weights":[')
-    _write_joined(stream, map(str, timeline.durations_ns), ",")
+    _write_numbers(stream, timeline.durations_ns)
     stream.write("]}")
+
+
+def _write_numbers(stream: TextIO, numbers: array[int]) -> None:
+    """Write numbers with commas between them; formatted in bulk, which is quicker by half."""
+    for begin in range(0, len(numbers), _CHUNK):
+        some = tuple(numbers[begin : begin + _CHUNK])
+        stream.write("," if begin else "")
+        stream.write(",".join(["%d"] * len(some)) % some)
 
 
 def _write_joined(stream: TextIO, parts: Iterable[str], separator: str) -> None:
@@ -145,10 +151,6 @@ def _key(frame: Frame) -> _FrameKey:
         file = "[kernel]"  # the application colours by file, so the kernel gets a hue of its own
     name = f"{frame.name} (inlined)" if frame.inlined else frame.name
     return name, file or "", -1 if frame.line is None else frame.line
-
-
-def _sample(stack: tuple[Frame, ...], number_by_id: Mapping[int, str]) -> str:
-    return f"[{','.join(map(number_by_id.__getitem__, map(id, stack)))}]"
 
 
 def _frame_object(key: _FrameKey) -> dict[str, str | int]:

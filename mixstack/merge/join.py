@@ -33,9 +33,14 @@ class Joiner:
         self._samples: Counter[int] = Counter()  # by join
 
     @property
-    def stacks(self) -> tuple[tuple[Frame, ...], ...]:
+    def frames(self) -> tuple[Frame, ...]:
+        """The different frames, by their numbers."""
+        return self._numbers.all
+
+    @property
+    def stacks(self) -> tuple[tuple[int, ...], ...]:
         """The different stacks, visible frames only, by their ids."""
-        return tuple(map(self._numbers.frames, self._stack_ids))
+        return tuple(self._stack_ids)
 
     def joins_by_sight(self, pid: int, time_ns: int) -> Mapping[int, int]:
         """The joins of a process at that time (CLOCK_MONOTONIC); made as they are asked for."""

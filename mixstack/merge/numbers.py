@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, compress
 
 from mixstack.columns import PlainStack
@@ -44,9 +44,10 @@ class FrameNumbers:
                 self._nameless.add(number)
         return number
 
-    def frames(self, stack: Iterable[int]) -> tuple[Frame, ...]:
-        """The frames of a stack."""
-        return tuple(map(self._frames.__getitem__, stack))
+    @property
+    def all(self) -> tuple[Frame, ...]:
+        """The frames, by their numbers."""
+        return tuple(self._frames)
 
     def visible(self, stack: tuple[int, ...]) -> tuple[int, ...]:
         """A stack without the interpreter's own machinery, unless that is asked for.
@@ -59,7 +60,7 @@ class FrameNumbers:
         """The frames of a stack that have no proper name."""
         if self._nameless.isdisjoint(stack):
             return ()
-        return self.frames(filter(self._nameless.__contains__, stack))
+        return tuple(self._frames[number] for number in stack if number in self._nameless)
 
 
 class NamedItems:

@@ -6,6 +6,7 @@ import shlex
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from itertools import compress
+from operator import and_
 from typing import NamedTuple, Protocol
 
 from mixstack.columns import Part, SampleColumns
@@ -51,22 +52,19 @@ class Wanted(NamedTuple):
     threads: frozenset[int | str] = frozenset()
     comms: frozenset[str] = frozenset()
 
-    def keeps(self, pid: int, tid: int, name: str | None, comm: str) -> bool:
-        return (
-            (not self.pids or pid in self.pids)
-            and (not self.threads or tid in self.threads or name in self.threads)
-            and (not self.comms or comm in self.comms)
-        )
-
     def among(self, columns: SampleColumns, names: Mapping[tuple[int, int], str]) -> SampleColumns:
         """The samples of these that count; `names` as in `Capture.thread_names`."""
-        threads = [(*thread, names.get(thread)) for thread in columns.thread_ids]
+        of_thread = [
+            (not self.pids or pid in self.pids)
+            and (not self.threads or tid in self.threads or names.get((pid, tid)) in self.threads)
+            for pid, tid in columns.thread_ids
+        ]
 
         def those(part: Part) -> Part:
-            kept = [
-                self.keeps(*threads[thread], columns.seen.name(sight))
-                for thread, sight in zip(part.threads, part.sights, strict=True)
-            ]
+            kept = [*map(of_thread.__getitem__, part.threads)]
+            if self.comms:
+                comms = map(columns.seen.name, part.sights)
+                kept = [*map(and_, kept, map(self.comms.__contains__, comms))]
             return Part(*(array(column.typecode, compress(column, kept)) for column in part))
 
         return columns._replace(parts=map(those, columns.parts))
@@ -90,7 +88,7 @@ def build_profile(
     recording, footer = capture.recording, capture.footer
     period_ns = round(_SECOND_NS / recording.rate_hz)
     columns = capture.columns()
-    if wanted is not ALL:
+    if wanted != ALL:
         columns = wanted.among(columns, capture.thread_names)
     joiner = Joiner(namer, columns.seen, show_interpreter=show_interpreter)
     lines = Timelines(columns.thread_ids, recording.start_ns, period_ns)
@@ -122,6 +120,7 @@ def build_profile(
         title=shlex.join(recording.command),
         exporter=f"mixstack {recording.mixstack_version}",
         period_ns=period_ns,
+        frames=joiner.frames,
         stacks=joiner.stacks,
         threads=lines.finish(end_ns, names),
         quality=joiner.tally().quality(footer.losses if footer else Losses(), capture.complete),

@@ -54,8 +54,8 @@ class Timeline:
         if not ends_ns:
             return
         self._close(turns[0], ends_ns[0] - self._since_ns)
-        self.stack_ids.extend(turns[1:-1])
-        self.durations_ns.extend(map(sub, ends_ns[1:], ends_ns))
+        self.stack_ids.fromlist(turns[1:-1])
+        self.durations_ns.fromlist([*map(sub, ends_ns[1:], ends_ns)])
         self._id, self._since_ns = turns[-1], ends_ns[-1]
 
     def _add_one(self, time_ns: int, stack_id: int) -> None:
@@ -94,9 +94,14 @@ class Timeline:
         self._close_all(spent)
 
     def _close_all(self, spent: dict[int, int]) -> None:
-        for stack_id, duration_ns in spent.items():
-            self._close(stack_id, duration_ns)
-        spent.clear()
+        """Close a turn for each of these stacks; only the first can be the one before it too."""
+        if spent:
+            first = next(iter(spent))
+            self._close(first, spent.pop(first))
+        if spent:
+            self.stack_ids.extend(spent)
+            self.durations_ns.extend(spent.values())
+            spent.clear()
 
     def _close(self, stack_id: int, duration_ns: int) -> None:
         if duration_ns == 0:

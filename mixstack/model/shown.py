@@ -144,14 +144,16 @@ class Quality:
 class Profile:
     """What a capture says, ready for an exporter. `threads` sorted by (pid, tid).
 
-    stacks: each distinct stack once, outermost first; index 0 is the empty stack: time off the CPU.
+    stacks: each distinct stack once, as numbers of `frames`, outermost first; index 0 is the empty
+    stack: time off the CPU.
     thinned_ns: of long time lines equal stacks within such windows became one, in any order; or 0.
     """
 
     title: str
     exporter: str
     period_ns: int
-    stacks: tuple[tuple[Frame, ...], ...]  # each once, outermost first; 0: empty, off the CPU
+    frames: tuple[Frame, ...]
+    stacks: tuple[tuple[int, ...], ...]
     threads: tuple[ThreadProfile, ...]
     quality: Quality
     thinned_ns: int = 0

@@ -21,7 +21,6 @@ from mixstack.model import (
     MappingSnapshot,
     MarkItem,
     Module,
-    NativeFrame,
     NativeItem,
     Process,
     PythonFrame,
@@ -105,13 +104,15 @@ class Namer:
 
         A native frame has its source line here, where that is known.
         """
-        frame = self.frame(pid, time_ns, item)
-        if not isinstance(item, NativeItem) or item.evaluator or item.frame.lookup_pc is None:
-            return (frame,)
-        key = (pid, self.generation(pid, time_ns), item.frame.lookup_pc)
+        if not isinstance(item, NativeItem) or item.evaluator:
+            return (self.frame(pid, time_ns, item),)
+        address = item.frame.lookup_pc
+        if address is None:
+            return (self.frame(pid, time_ns, item),)
+        key = (pid, self.generation(pid, time_ns), address)
         seen = self._source_seen.get(key)
         if seen is None:
-            seen = self._source_seen[key] = self._name_source(frame, *key)
+            seen = self._source_seen[key] = self._name_source(self._native(*key, False), *key)
         return seen
 
     def frame(self, pid: int, time_ns: int, item: Item) -> Frame:
@@ -122,7 +123,9 @@ class Namer:
         if isinstance(item, PythonItem):
             return self._python(pid, item.frame)
         if isinstance(item, NativeItem):
-            return self._native(pid, self.generation(pid, time_ns), item.frame, item.evaluator)
+            evaluator = item.evaluator or item.frame.step is Step.RESYNC
+            generation = self.generation(pid, time_ns)
+            return self._native(pid, generation, item.frame.lookup_pc, evaluator)
         if isinstance(item, KernelItem):
             return self._kernel_frame(item.address)
         return self._mark(pid, self.generation(pid, time_ns), item)
@@ -178,13 +181,12 @@ class Namer:
 
     # --- native -------------------------------------------------------------------------------
 
-    def _native(self, pid: int, generation: int, frame: NativeFrame, evaluator: bool) -> Frame:
-        evaluator = evaluator or frame.step is Step.RESYNC
-        key = (pid, generation, frame.lookup_pc, evaluator)
+    def _native(self, pid: int, generation: int, pc: int | None, evaluator: bool) -> Frame:
+        """pc: the address to look up."""
+        key = (pid, generation, pc, evaluator)
         seen = self._native_seen.get(key)
         if seen is None:
-            seen = self._one(self._name_native(pid, generation, frame.lookup_pc, evaluator))
-            self._native_seen[key] = seen
+            seen = self._native_seen[key] = self._one(self._name_native(*key))
         return seen
 
     def _name_native(self, pid: int, generation: int, pc: int | None, evaluator: bool) -> Frame:
@@ -219,7 +221,9 @@ class Namer:
         module = self._module_of(mapping)
         if mapping is None or module is None:
             return (frame,)
-        calls = self._calls.get((module.id, pc - mapping.load_bias), ())
+        calls = self._calls.get((module.id, pc - mapping.load_bias))
+        if calls is None:
+            return (frame,)
         interpreter = self._interpreters.get(pid)
         own = interpreter is not None and module.id == interpreter.module_id
         return tuple(map(self._one, with_source(frame, calls, self._readable, own)))

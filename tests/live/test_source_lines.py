@@ -42,7 +42,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shown(capture: Capture) -> list[tuple[Frame, ...]]:
-    return list(load_profile(capture).stacks)
+    profile = load_profile(capture)
+    return [tuple(profile.frames[number] for number in stack) for stack in profile.stacks]
 
 
 def in_library(stack: tuple[Frame, ...]) -> list[tuple[str, str, bool]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import chain
 
 from mixstack.model import (
     Fit,
@@ -59,11 +60,13 @@ def thread(
 
 
 def profile(*threads: ThreadProfile, stacks: tuple[tuple[Frame, ...], ...] = STACKS) -> Profile:
+    numbers = {frame: number for number, frame in enumerate(dict.fromkeys(chain(*stacks)))}
     return Profile(
         title="python app.py",
         exporter="mixstack@0.1.0",
         period_ns=10 * MS,
-        stacks=stacks,
+        frames=tuple(numbers),
+        stacks=tuple(tuple(numbers[frame] for frame in stack) for stack in stacks),
         threads=tuple(threads),
         quality=Quality(
             samples=14,

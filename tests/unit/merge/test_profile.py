@@ -137,7 +137,7 @@ def shown(profile: Profile, thread: int = 0) -> list[tuple[str, float]]:
     """A thread's line: stacks as words, durations in periods."""
     line = profile.threads[thread]
     return [
-        (" ".join(frame.name for frame in profile.stacks[i]), duration / PERIOD)
+        (" ".join(profile.frames[n].name for n in profile.stacks[i]), duration / PERIOD)
         for i, duration in zip(line.stack_ids, line.durations_ns, strict=True)
     ]
 
