@@ -9,9 +9,11 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
+from mixstack.beside import Beside
 from mixstack.errors import MissingPrivilege, NoLibbpf, ProbeRejected
 from mixstack.privileges.refusal import explain_refusal
 
@@ -110,8 +112,12 @@ class BpfObject:
         Raises MissingPrivilege, ProbeRejected.
         """
         self._load(())
-        with ThreadPoolExecutor(len(groups)) as verifying:
-            list(verifying.map(self.load_more, groups))
+        with ExitStack() as stack:
+            parts = [
+                stack.enter_context(Beside(partial(self.load_more, group))) for group in groups
+            ]
+            for part in parts:
+                part.result()
 
     def _load(self, programs: Collection[str]) -> None:
         for program in self._each(self._library.bpf_object__next_program):

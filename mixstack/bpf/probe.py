@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Final, NamedTuple
 
+from mixstack.beside import Beside
 from mixstack.bpf import wire
 from mixstack.bpf.loader import open_probe
 from mixstack.bpf.memory import KernelMemory
@@ -80,8 +80,7 @@ class Probe:
             self._object.set_entries("ms_pages", sizes.pages)
             self._object.set_entries("ms_rows", sizes.rows)
             self._object.set_entries("ms_ring", sizes.ring_bytes)
-            with ThreadPoolExecutor(max_workers=1) as reading:  # the kernel's types are megabytes
-                config = reading.submit(read_config)
+            with Beside(read_config) as config:  # the kernel's types are megabytes
                 self._object.load(*_AT_ONCE)
             self._install(chain(*_AT_ONCE))
             self._object.update("ms_configs", 0, config.result())

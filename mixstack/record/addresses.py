@@ -75,7 +75,9 @@ class AddressBook:
             self._new_native[pid].update(words[first : first + 2 * native : 2])
             end_pc = words[start - _HEAD_WORDS + _END_PC_WORD]
             if end_pc >> TAG_SHIFT in _WITHOUT_RULES:
-                self._new_stops[pid].add(end_pc & ADDRESS_MASK)
+                stop = end_pc & ADDRESS_MASK
+                if stop not in self._stops[pid]:
+                    self._new_stops[pid].add(stop)
 
     def write_process(self, follower: Follower, *, last: bool = False) -> None:
         """Look up what is new of a process since the last call; `last`: it is not called again."""
@@ -132,7 +134,7 @@ class AddressBook:
         pid = follower.process.pid
         asked, known = self._asked_stops[pid], self._stops[pid]
         homeless = []
-        for address in sorted(self._new_stops.pop(pid, set()) - known):
+        for address in sorted(self._new_stops.pop(pid, ())):
             at = follower.module_at(address)
             if at is None:
                 homeless.append(address)  # and again, if it is met again: other code may lie there

@@ -54,7 +54,7 @@ class Follower:
         self._describer = shared.describer
         self._listener = shared.listener
         self.jit = JitFollower(process, shared)
-        self._names = NameFollower(process, shared)
+        self.names = NameFollower(process, shared)
         self._exe = process.exe_identity()
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
@@ -139,7 +139,7 @@ class Follower:
         """
         now = time.monotonic()
         self._watch_interpreters()
-        self._names.look(self._interpreter)
+        self.names.look(self._interpreter)
         jit_changed = self.jit.look(self._mappings)
         if not (asked or jit_changed or self.settling or now - self.read_at >= _REREAD_S):
             return False
@@ -248,7 +248,7 @@ class Follower:
             self._files.wait()
         if self.process.alive():
             self.jit.look(self._mappings, at_once=True)
-            self._names.look(self._interpreter, at_once=True)
+            self.names.look(self._interpreter, at_once=True)
         if self._recorded is None:
             who = "the recording" if self.process.alive() else "it"
             note = self._unsupported or f"{who} ended before its program was known"
@@ -277,8 +277,8 @@ class Follower:
             self._probe.set_process(pid, self._entry)
         self.forget()
         self.jit = JitFollower(self.process, self._shared)
-        self._names.forget()
-        self._names = NameFollower(self.process, self._shared)
+        self.names.forget()
+        self.names = NameFollower(self.process, self._shared)
         self.since_ns = time_ns
         self._lines = ()
         self._mappings, self._starts = (), []

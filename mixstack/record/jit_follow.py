@@ -17,6 +17,7 @@ from mixstack.target.maps import MapLine
 from mixstack.target.process import TargetProcess
 
 _SEARCH_S: Final = 0.05
+VSYSCALL: Final = "[vsyscall]"
 
 
 class JitFollower:
@@ -32,6 +33,8 @@ class JitFollower:
         self._frames: tuple[JitFrames, ...] = ()
         self._asked: set[int] = set()  # modules: whether they hold a list of JIT code
         self._descriptors: set[int] = set()  # where those lists are
+        self._mappings: tuple[Mapping, ...] = ()
+        self.lively = False  # whether there is memory that may hold JIT code
         self.tables = JitTables(shared.describer.jit_room)
 
     def forked(self, process: TargetProcess) -> JitFollower:
@@ -42,12 +45,18 @@ class JitFollower:
         child.tables = self.tables.copy()
         return child
 
-    def look(self, mappings: Iterable[Mapping], *, at_once: bool = False) -> bool:
+    def look(self, mappings: tuple[Mapping, ...], *, at_once: bool = False) -> bool:
         """Read what compilers say of their code; whether there are other unwind tables for it.
 
-        at_once: also if the last look was a moment ago.
+        Where all executable memory is that of files there is none. at_once: look in any case.
         """
+        if mappings is not self._mappings:
+            self._mappings = mappings
+            self.lively = any(m.module_id is None and m.label != VSYSCALL for m in mappings)
+        first = self._book is None
         book = self._opened()
+        if not (self.lively or first or at_once):
+            return False
         book.look(at_once=at_once)
         if book.wants_descriptors:
             self._look_for_descriptors(book, mappings)
@@ -98,7 +107,7 @@ class JitFollower:
                 self._book.add_descriptor(descriptor)
         return self._book
 
-    def _look_for_descriptors(self, book: JitBook, mappings: Iterable[Mapping]) -> None:
+    def _look_for_descriptors(self, book: JitBook, mappings: tuple[Mapping, ...]) -> None:
         """Which modules keep a list of JIT code; for a moment only, as the samples wait."""
         end = time.monotonic() + _SEARCH_S
         for mapping in mappings:

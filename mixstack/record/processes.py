@@ -19,6 +19,9 @@ Version: TypeAlias = tuple[int, int, int]
 
 SETTLING_S: Final = 0.01
 _IDLE_S: Final = 0.1
+_QUIET_S: Final = 0.25  # where what was not seen at once would not have been lost by now
+_LIVELY_S: Final = 2.0  # after something happened, the next thing is expected
+_NEW_MAPPING: Final = int(SampleFlag.NEW_MAPPING)
 _TURN_S: Final = 0.05
 """How long looking at processes may keep samples from being taken out of the ring."""
 _CHECKED_AT_ONCE: Final = 32
@@ -61,6 +64,7 @@ class Processes:
         self._members: dict[int, _Member] = {}
         self._strangers: dict[int, float] = {}  # that could not be looked at, and when
         self._checked = 0  # the process whose life was checked last
+        self._moved_at = time.monotonic()  # when something happened last
 
     def __iter__(self) -> Iterator[Follower]:
         return iter([member.follower for member in self._members.values()])
@@ -87,15 +91,25 @@ class Processes:
     def patience_s(self) -> float:
         """How long to wait for samples before `attend` is due again."""
         alive = [m.follower for m in self._members.values() if not m.ended]
-        restless = any(follower.settling or follower.busy for follower in alive)
-        return SETTLING_S if restless else _IDLE_S
+        if any(follower.settling or follower.busy for follower in alive):
+            return SETTLING_S
+        lively = time.monotonic() - self._moved_at < _LIVELY_S or any(
+            follower.jit.lively or follower.names.lively for follower in alive
+        )
+        return _IDLE_S if lively else _QUIET_S
+
+    def stir(self) -> None:
+        """Something has happened: from now on be less patient for a while."""
+        self._moved_at = time.monotonic()
 
     def attend(self, drained: Drained) -> None:
         """Take in what happened to processes, then look at those that ask for it."""
         for life in drained.lives:
             self._take(life, life.pid in drained.counts)
         now = time.monotonic()
-        asking = [pid for pid, flags in drained.flags.items() if flags & SampleFlag.NEW_MAPPING]
+        asking = [pid for pid, flags in drained.flags.items() if flags & _NEW_MAPPING]
+        if asking or drained.lives or drained.codes:
+            self.stir()
         for pid in drained.counts:
             self._sampled(pid)
         due = dict.fromkeys([*asking, *drained.counts])

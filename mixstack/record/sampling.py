@@ -228,6 +228,7 @@ class Sampling:
         """Find rules for code in which walks died: each moment without them costs samples."""
         for pid in self._addresses.stopped():
             follower = self._processes.get(pid)
+            self._processes.stir()  # what is asked for now is known in a moment
             if follower is not None:
                 follower.add_stops(*self._addresses.stops(follower))
 

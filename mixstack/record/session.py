@@ -6,9 +6,11 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
 
+from mixstack.beside import Beside
 from mixstack.bpf.perf import Event, best_event
 from mixstack.bpf.probe import Probe
 from mixstack.collector import paused_collector
@@ -16,8 +18,6 @@ from mixstack.errors import NoSuchProcess, OutputError
 from mixstack.privileges.capabilities import FOR_SETTING_UP
 from mixstack.privileges.user import User, become, home_of_process, writer_of
 from mixstack.record.interruption import Interruption, interruptible
-from mixstack.record.launch import Launched
-from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import (
     STDOUT,
     TARGET_ENDED,
@@ -25,8 +25,11 @@ from mixstack.record.options import (
     RecordOptions,
     RecordResult,
 )
-from mixstack.record.sizing import sizes_for
-from mixstack.target.process import TargetProcess, check_proc_is_ours
+from mixstack.record.sizing import mapped_files, sizes_for
+from mixstack.target.process import TargetProcess, check_proc_is_ours, running_processes
+
+if TYPE_CHECKING:
+    from mixstack.record.launch import Launched
 
 _STDERR = 2
 
@@ -88,23 +91,31 @@ def _record(
         pidfd = _pidfd(pid)
         stack.callback(os.close, pidfd)
     _allow_many_files()
-    registry = ModuleRegistry(cache_folder(options.user))
-    stack.callback(registry.close)
-    files = _files_of(options) if options.command else []
-    sizes = sizes_for(options, files, process, registry)
+    processes = [process] if process is not None else list(running_processes())
+    files = _files_of(options) if options.command else list(mapped_files(processes))
+    sizes = sizes_for(options, files)
     event = Event(options.event) if options.event is not None else best_event()
-    with paused_collector(), ThreadPoolExecutor(max_workers=1) as loading:
-        loaded = loading.submit(Probe, sizes, options.loader)
-        # The kernel's verifier takes a tenth of a second; so do these modules, of which the probe
-        # needs none.
+    with paused_collector(), Beside(partial(Probe, sizes, options.loader)) as loading:
+        # The kernel's verifier takes a quarter of a second; meanwhile there are modules to import,
+        # of which the probe needs none, and the tables to read.
+        from mixstack.record.modules import ModuleRegistry
         from mixstack.record.sampling import Prepared, Sampling
         from mixstack.target.interpreter import likely_interpreters, read_ahead
 
+        registry = ModuleRegistry(cache_folder(options.user))
+        stack.callback(registry.close)
+        if options.command:
+            for path in files:
+                registry.preload(path)
+        else:
+            for each in processes:
+                for line in each.executable_maps():
+                    registry.find(each, line)
         if launched is None and process is not None:
             likely = likely_interpreters(process, process.executable_maps())
             files = [process.open_path(line) for line in likely]
-        layouts = [read_ahead(path) for path in files]
-        probe = loaded.result()
+        layouts = [read_ahead(path) for path in files] if process is not None else []
+        probe = loading.result()
     stack.callback(probe.close)
     for layout in layouts:
         if layout is not None:
@@ -121,6 +132,8 @@ def _files_of(options: RecordOptions) -> list[str]:
 
 
 def _launch(options: RecordOptions) -> Launched:
+    from mixstack.record.launch import Launched  # not with -p
+
     stdout = _STDERR if options.output == STDOUT else None  # the recording's alone
     return Launched(options.command, options.user, options.environment, stdout)
 

@@ -13,6 +13,7 @@ from mixstack.target.thread_names import ThreadNames
 
 _PAUSE_S: Final = 0.1
 _RENAMED_S: Final = 1.0  # threads that have a name are looked at again this often
+_LIVELY_S: Final = 2.0
 _SHARE: Final = 200  # looking takes at most one part in so many of the recorder's time
 
 
@@ -27,6 +28,12 @@ class NameFollower:
         self._inner: dict[int, int] = {}  # by our number of a thread, that which it sees itself
         self._told: dict[int, str] = {}
         self._next_look = self._next_renamed = 0.0
+        self._changed_at = 0.0  # when threads came or went
+
+    @property
+    def lively(self) -> bool:
+        """Whether threads have come or gone lately: the next one may not stay for long."""
+        return time.monotonic() - self._changed_at < _LIVELY_S
 
     def look(self, found: FoundInterpreter | None, *, at_once: bool = False) -> None:
         """Tell the names that are new; at_once: also if the last look was a moment ago."""
@@ -42,8 +49,11 @@ class NameFollower:
         if inner == self._inner and begin < self._next_renamed and not at_once:
             self._next_look = begin + _PAUSE_S
             return
+        if inner != self._inner:
+            self._changed_at = begin
         self._inner, self._next_renamed = inner, begin + _RENAMED_S
-        named = self._names.look(self._process.own_pid(), frozenset(self._inner.values()))
+        own_pid = inner.get(self._process.pid, 0)  # the first thread stays in the list to the end
+        named = self._names.look(own_pid, frozenset(inner.values()))
         told = {tid: named[inner] for tid, inner in self._inner.items() if inner in named}
         for tid, name in told.items():
             if self._told.get(tid) != name:

@@ -146,6 +146,13 @@ class Objects:
         keys, values = struct.unpack("<QQ", pointers)
         return self._entries(keys, values + self._row.values_start if values else 0)
 
+    def keys_state(self, address: int) -> tuple[int, bytes] | None:
+        """The head of a dict's table of keys and where that is: both stay until a key is added."""
+        keys = read_word(self._read, address + DICT_KEYS)
+        layout = _LOG2_KEYS if self._row.keys_log2 else _SIZED_KEYS
+        head = self._read(keys, layout.size) if keys else None
+        return (keys, head) if keys and head is not None else None
+
     def attributes(self, address: int) -> list[Slot]:
         """The attributes of an object of a class written in Python."""
         kind = self._type_of(address)

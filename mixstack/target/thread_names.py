@@ -43,6 +43,7 @@ class ThreadNames:
         row = OBJECTS.get(version)
         self._row = row if layout.object_type == HEAD else None
         self._active: Slot | None = None  # where `threading` has `_active`
+        self._without: tuple[int, bytes] | None = None  # of `sys.modules`, searched in vain
         self._known: dict[Slot, _Known] = {}
 
     def look(self, pid: int, tids: Collection[int]) -> dict[int, str]:
@@ -73,8 +74,13 @@ class ThreadNames:
 
     def _find_active(self, objects: Objects) -> Slot | None:
         modules = self._modules()
-        (threading,) = objects.find(objects.items(modules) if modules else [], "threading")
+        state = objects.keys_state(modules) if modules else None
+        if not modules or state is None or state == self._without:
+            return None  # most programs have no threads, and some hundred modules
+        found = objects.items(modules)
+        (threading,) = objects.find(found, "threading")
         if threading is None:
+            self._without = state if found else None
             return None
         variables = read_word(self._read, threading.value + MODULE_DICT)
         (active,) = objects.find(objects.items(variables) if variables else [], "_active")

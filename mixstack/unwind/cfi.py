@@ -13,13 +13,11 @@ from mixstack.elf import BadElf, Elf, Section
 from .callees import with_slots
 from .entries import Fde, read_entries
 from .instructions import Interpreter
-from .rows import KIND_SHIFT, PC_MASK, UnwindTable, index_pages
+from .rows import CODE_MAX, KIND_SHIFT, PC_MASK, SECTION_MAX, UnwindTable, index_pages
 
 COMPILER_VERSION = 3
 """Counts up whenever the same file would give other rows or pages."""
 
-_CODE_MAX = 1 << 30  # bytes from the first to the last instruction of a file: none comes near
-_SECTION_MAX = 1 << 28  # bytes of .eh_frame: the largest known are below 32 MB
 _DEBUG_FRAME = ".debug_frame"
 _DEBUG_CIE = b"\xff\xff\xff\xff"
 _NONE = RowKind.NONE << KIND_SHIFT
@@ -53,7 +51,7 @@ def compile_table(elf: Elf, debug_frame: bytes = b"") -> UnwindTable:
     sections = frame_sections(elf, debug_frame)
     if not sections:
         raise BadElf(f"{elf.name}: no .eh_frame")
-    if any(len(section.data) > _SECTION_MAX for section in sections.values()):
+    if any(len(section.data) > SECTION_MAX for section in sections.values()):
         raise BadElf(f"{elf.name}: call frame information of absurd size")
     entries: list[Fde] = []
     for name, section in sections.items():
@@ -108,7 +106,7 @@ def code_range(elf: Elf) -> CodeRange:
         raise BadElf(f"{elf.name}: no executable segment")
     base = min(s.vaddr for s in segments) & -PAGE_SIZE
     end = max(s.vaddr + s.memory_size for s in segments)
-    if end - base > _CODE_MAX:
+    if end - base > CODE_MAX:
         raise BadElf(f"{elf.name}: code over {end - base} bytes")
     return CodeRange(base, end)
 

@@ -18,10 +18,12 @@ from mixstack.bpf.wire import PAGE_SHIFT, PAGE_SIZE, RowKind
 
 __all__ = [
     "CFA_LIMIT",
+    "CODE_MAX",
     "KIND_SHIFT",
     "PC_MASK",
     "RBP_AT_RBP",
     "RBP_LIMIT",
+    "SECTION_MAX",
     "Row",
     "RowKind",
     "UnwindTable",
@@ -30,6 +32,9 @@ __all__ = [
     "pack_row",
     "unpack_row",
 ]
+
+CODE_MAX = 1 << 30  # bytes from the first to the last instruction of a file: none comes near
+SECTION_MAX = 1 << 28  # bytes of .eh_frame: the largest known are below 32 MB
 
 PC_MASK = 0xFFFFFFFF
 CFA_SHIFT = 32

@@ -21,6 +21,7 @@ from .running import cpu_ns, mixstack, peak_rss_mb, py_spy, run, target
 
 GOAL_CACHED_S: Final = 0.3
 GOAL_COLD_S: Final = 1.0
+GOAL_COLD_TORCH_S: Final = 4.0
 GOAL_SHARE: Final = 0.5  # percent of a core at 99 Hz
 GOAL_RSS_MB: Final = 60
 GOAL_BYTES: Final = 64
@@ -44,6 +45,10 @@ class Attached(NamedTuple):
     python: str
     shape: str
 
+    @property
+    def goal_cold_s(self) -> float:
+        return GOAL_COLD_TORCH_S if self.shape == "torch" else GOAL_COLD_S
+
 
 def attach_section(wanted: Sequence[Attached], *, repeats: int) -> Section:
     out = Section(
@@ -54,8 +59,9 @@ def attach_section(wanted: Sequence[Attached], *, repeats: int) -> Section:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for title, python, shape in wanted:
-            with target(python, shape) as started:
+        for each in wanted:
+            title = each.title
+            with target(each.python, each.shape) as started:
                 warm = folder / "warm"
                 first_sample_s(started.pid, folder, warm)
                 cold, cached = [], []
@@ -64,7 +70,7 @@ def attach_section(wanted: Sequence[Attached], *, repeats: int) -> Section:
                     cached.append(first_sample_s(started.pid, folder, warm))
                 peer = _py_spy_dump(started.pid)
             for tables, times, limit in (
-                ("cold", cold, GOAL_COLD_S),
+                ("cold", cold, each.goal_cold_s),
                 ("cached", cached, GOAL_CACHED_S),
             ):
                 what = f"attach, {title}, tables {tables}"

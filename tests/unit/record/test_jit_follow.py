@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +87,7 @@ def test_parent_and_child_have_maps_of_their_own(case: Case) -> None:
 def test_what_is_odd_is_said_of_its_process(case: Case) -> None:
     Path(f"/tmp/perf-{case.child_pid}.map").write_text("odd\n")
     child = case.fork()
-    child.look([])
+    child.look(())
     child.close()
     ((pid, note),) = case.notes
     assert pid == case.child_pid
@@ -98,7 +99,7 @@ def test_files_are_let_go_of_and_opened_only_when_needed(case: Case) -> None:
     before = _descriptors()
     assert case.parent.new_symbols([], last=True) == []
     assert _descriptors() == before
-    case.parent.look([])
+    case.parent.look(())
     assert _descriptors() > before
     case.parent.close()
     case.parent.close()
@@ -118,7 +119,7 @@ def test_a_child_has_its_parents_tables_until_they_change(case: Case) -> None:
 
 
 def test_a_module_is_searched_for_lists_once_for_all_processes(case: Case) -> None:
-    mappings = [Mapping(0x7000, 0x8000, 0x7000, 1, None), Mapping(0x9000, 0xA000, 0x9000, 2, None)]
+    mappings = (Mapping(0x7000, 0x8000, 0x7000, 1, None), Mapping(0x9000, 0xA000, 0x9000, 2, None))
     other = JitFollower(TargetProcess.open(case.pid), case.shared)
     for each in (case.parent, other):
         each.new_symbols([0x100005])  # before that, no module is searched
@@ -133,9 +134,34 @@ def test_a_module_is_searched_for_lists_once_for_all_processes(case: Case) -> No
         each.close()
 
 
+def test_where_all_code_is_in_files_there_is_nothing_to_look_for(case: Case) -> None:
+    """Mapped files have modules, and the page of the vsyscalls is no compiler's."""
+    in_files = (
+        Mapping(0x7000, 0x8000, 0x7000, 1, None),
+        Mapping(0xFFFF0000, 0xFFFF1000, 0xFFFF0000, None, "[vsyscall]"),
+    )
+    anonymous = Mapping(0x9000, 0xA000, 0x9000, None, "[anon]")
+    case.parent.look(())
+    path = Path(f"/tmp/perf-{case.pid}.map")
+    path.write_text("odd\n")
+    case.parent.look(in_files)
+    assert (case.parent.lively, case.notes) == (False, [])
+    time.sleep(0.06)  # a look soon after another reads nothing
+    case.parent.look((*in_files, anonymous))
+    assert case.parent.lively
+    assert [pid for pid, _ in case.notes] == [case.pid]
+
+
+def test_at_the_end_it_is_looked_in_any_case(case: Case) -> None:
+    case.parent.look(())
+    Path(f"/tmp/perf-{case.pid}.map").write_text("odd\n")
+    case.parent.look((), at_once=True)
+    assert [pid for pid, _ in case.notes] == [case.pid]
+
+
 def test_of_a_process_that_is_gone_nothing_is_known(case: Case) -> None:
     child = JitFollower(TargetProcess(1 << 22, None, ()), case.shared)  # above pid_max
-    child.look([])
+    child.look(())
     assert child.new_symbols([0x100005], last=True) == []
     child.close()
     assert case.notes == []
@@ -145,13 +171,13 @@ def test_after_an_exec_and_at_the_end_nothing_stays_open(case: Case) -> None:
     Path(f"/tmp/perf-{case.pid}.map").write_text("100000 10 f\n")
     followed = FollowedCase(case.pid)
     before = _descriptors()
-    followed.follower.jit.look([])
+    followed.follower.jit.look(())
     first = followed.follower.jit
     opened = _descriptors()
     followed.follower.become()
     assert followed.follower.jit is not first
     assert _descriptors() == before < opened
-    followed.follower.jit.look([])
+    followed.follower.jit.look(())
     assert _descriptors() == opened
     followed.follower.forget()
     assert _descriptors() == before

@@ -30,6 +30,7 @@ class FakeFollower:
         self.layout: str | None = f"layout of {pid}"
         self.version = None
         self.settling = self.busy = False
+        self.jit, self.names = SimpleNamespace(lively=False), SimpleNamespace(lively=False)
         self.read_at = 0.0
         self.done: list[str] = []
 
@@ -73,10 +74,11 @@ class Case:
         self.first = FakeFollower(7)
         self.all.add(cast(Follower, self.first))
 
-    def attend(self, *lives: Life, **samples: int) -> None:
+    def attend(self, *lives: Life, codes: int = 0, **samples: int) -> None:
         """samples: "p7=flags": process 7 was sampled, with these flags."""
         flags = {int(name[1:]): value for name, value in samples.items()}
-        self.all.attend(Drained(b"", [], list(lives), dict.fromkeys(flags, 1), flags, {}))
+        counts = dict.fromkeys(flags, 1)
+        self.all.attend(Drained(b"", [b""] * codes, list(lives), counts, flags, {}))
 
     def at(self, pid: int) -> FakeFollower:
         found = self.all.get(pid)
@@ -181,14 +183,49 @@ def test_the_layout_of_its_own_program_comes_first() -> None:
     assert case.all.interpreter(7, 99) is None
 
 
-@pytest.mark.parametrize(
-    ("settling", "busy", "patience"),
-    [(False, False, 0.1), (True, False, SETTLING_S), (False, True, SETTLING_S)],
-    ids=["quiet", "settling", "files to read"],
-)
-def test_patience(settling: bool, busy: bool, patience: float) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("settling", [True, False], ids=["settling", "files to read"])
+def test_patience_while_something_is_to_be_done(settling: bool, clock: list[float]) -> None:
     case = Case()
-    case.first.settling, case.first.busy = settling, busy
-    assert case.all.patience_s == patience
+    clock[0] += 60
+    case.first.settling, case.first.busy = settling, not settling
+    assert case.all.patience_s == SETTLING_S
     case.attend(Life(record=Record.EXIT, pid=7))
     assert case.all.patience_s == 0.1
+
+
+@pytest.mark.parametrize(
+    ("lives", "codes", "flags"),
+    [([fork(8)], 0, 0), ([], 1, 0), ([], 0, ASKING)],
+    ids=["a child", "new code", "a new library"],
+)
+def test_patience_after_something_happened(
+    lives: list[Life], codes: int, flags: int, clock: list[float]
+) -> None:
+    """The first of its kind may be the first of many."""
+    case = Case()
+    assert case.all.patience_s == 0.1  # it has just begun
+    clock[0] += 60
+    case.attend(p7=0)
+    assert case.all.patience_s == 0.25
+    case.attend(*lives, codes=codes, p7=flags)
+    assert case.all.patience_s == 0.1
+    clock[0] += 2
+    case.attend(p7=0)
+    assert case.all.patience_s == 0.25
+
+
+@pytest.mark.parametrize("what", ["jit", "names"])
+def test_patience_with_what_is_looked_at_ten_times_a_second(what: str, clock: list[float]) -> None:
+    case = Case()
+    clock[0] += 60
+    getattr(case.first, what).lively = True
+    assert case.all.patience_s == 0.1
+    getattr(case.first, what).lively = False
+    assert case.all.patience_s == 0.25
