@@ -39,37 +39,6 @@ INLINE int append_marker(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	return WALK_ON;
 }
 
-INLINE int read_frame_alone(struct ms_state *s, ms_u64 address)
-{
-	s->frame_word = FRAME_ALONE;
-	return read_object(s->frames + FRAME_ALONE, s->process.layout.frame_size, address);
-}
-
-/* Frames that called each other lie side by side in a chunk of the interpreter's stack, the newest
- * highest (_PyThreadState_PushFrame; those of generators, and shims, lie elsewhere). So where one lies
- * close below the one before, more are likely to follow: they are read with it, as far as its page goes. */
-INLINE int read_frame(struct ms_state *s, ms_u64 address)
-{
-	ms_u64 size = s->process.layout.frame_size & (OBJECT_MAX - 1);
-	ms_u64 offset = address - s->frames_at, more;
-
-	if (address & 7)
-		return 1;
-	if (offset < s->frames_bytes && offset + size <= s->frames_bytes) {
-		FRESH(s->frame_word) = offset / 8;
-		return 0;
-	}
-	if (s->last_frame - address >= WINDOW_MAX)
-		return read_frame_alone(s, address);
-	more = WINDOW_MAX - OBJECT_MAX;
-	if (more > (address & (PAGE - 1)))
-		more = address & (PAGE - 1);
-	s->frames_at = address - more;
-	FRESH(s->frame_word) = more / 8;
-	s->frames_bytes = bpf_probe_read_user(s->frames, more + size, address - more) ? 0 : more + size;
-	return s->frames_bytes == 0;
-}
-
 INLINE int read_cframe(const struct ms_layout *l, ms_u64 address, ms_u64 *frame, ms_u64 *previous)
 {
 	ms_u64 words[3] = {};

@@ -22,32 +22,6 @@ enum {
 	SIGNAL_IP = SIGNAL_REGISTERS + 16 * 8,
 };
 
-/* The frame [s->sp, cfa), and what follows it, into the window. It ends with the page of what is needed:
- * behind that there may be nothing. */
-INLINE void cover(struct ms_state *s, ms_u64 cfa)
-{
-	ms_u64 size;
-
-	if (s->sp >= s->window_at && cfa - s->window_at <= s->window_bytes)
-		return;
-	size = ((cfa - 8) | (PAGE - 1)) + 1 - s->sp;
-	if (size > WINDOW_MAX)
-		size = WINDOW_MAX;
-	s->window_at = s->sp;
-	s->window_bytes = bpf_probe_read_user(s->window, size, s->sp) ? 0 : size;
-}
-
-/* A word of the stack: from the window if it is there. */
-INLINE int read_stack(struct ms_state *s, ms_u64 *to, ms_u64 address)
-{
-	ms_u64 offset = address - s->window_at;
-
-	if (offset & 7 || offset + 8 > s->window_bytes || offset >= WINDOW_MAX)
-		return bpf_probe_read_user(to, 8, address) != 0;
-	*to = s->window[offset / 8 & (WINDOW_WORDS - 1)];
-	return 0;
-}
-
 /* The return address below the CFA, and the saved rbp. */
 INLINE int read_caller(struct ms_state *s, struct ms_unwound *to)
 {

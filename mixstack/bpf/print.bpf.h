@@ -3,7 +3,7 @@
 #ifndef MIXSTACK_PRINT_H
 #define MIXSTACK_PRINT_H
 
-#include "state.bpf.h"
+#include "memory.bpf.h"
 
 /* PyASCIIObject.state (Include/cpython/unicodeobject.h), from the kind on. */
 enum {
@@ -11,12 +11,6 @@ enum {
 	STRING_COMPACT = 8,
 	STRING_ASCII = 16,
 };
-
-INLINE int read_object(ms_u64 *bytes, ms_u32 size, ms_u64 address)
-{
-	size &= OBJECT_MAX - 1;
-	return bpf_probe_read_user(bytes, size, address) != 0;
-}
 
 /* Read `size` bytes of a str; its state, from the kind on. */
 INLINE int read_string_head(struct ms_state *s, ms_u64 address, ms_u32 size, ms_u32 *state)

@@ -234,22 +234,6 @@ INLINE ms_u8 field8(const ms_u64 *bytes, ms_u32 offset)
 	return ((const ms_u8 *)bytes)[offset & (OBJECT_MAX - 1)];
 }
 
-/* Of the interpreter's frame that was read last. */
-INLINE ms_u64 frame64(const struct ms_state *s, ms_u32 offset)
-{
-	return s->frames[(FRESH(s->frame_word) + offset / 8) & (FRAMES_WORDS - 1)];
-}
-
-INLINE ms_u32 frame32(const struct ms_state *s, ms_u32 offset)
-{
-	return ((const ms_u32 *)s->frames)[(2 * FRESH(s->frame_word) + offset / 4) & (2 * FRAMES_WORDS - 1)];
-}
-
-INLINE ms_u8 frame8(const struct ms_state *s, ms_u32 offset)
-{
-	return ((const ms_u8 *)s->frames)[(8 * FRESH(s->frame_word) + offset) & (8 * FRAMES_WORDS - 1)];
-}
-
 INLINE ms_u32 string_field32(const struct ms_state *s, ms_u32 offset)
 {
 	return ((const ms_u32 *)s->string_bytes)[(offset / 4) & (STRING_WORDS * 2 - 1)];
