@@ -102,6 +102,10 @@ class BccObject:
         """The number of elements of a map (bytes of a ring buffer), before loading."""
         self._entries[map_name] = entries
 
+    def can_loop(self) -> bool:
+        """Not through bcc: what bpf_loop calls is a function that is not inlined."""
+        return False
+
     def load(self, *groups: Collection[str]) -> None:
         """Compile, create the maps, verify programs. Raises MissingPrivilege, ProbeRejected."""
         maps = self._compile('#include "state.bpf.h"\n', "-DMS_BCC_MAPS")

@@ -10,13 +10,14 @@
 #include "print.bpf.h"
 #include "tables.bpf.h"
 
-/* What a step says. The last two are ends as well; what they ask for is done once, after the loop. */
+/* What a step says. All but the first end the loop; what the last four ask for is done after it, once. */
 enum ms_walk {
 	WALK_ON = 0,
 	WALK_DONE = 1,
 	WALK_TORN = 2,     /* what was read cannot be the chain */
 	WALK_NO_FRAME = 3, /* there is no further frame */
 	WALK_BASE = 4,     /* the native walk needs a register that is to be looked for */
+	WALK_CALLER = 5,   /* the newest frame's caller is to be looked for */
 };
 enum { GENERAL_REGISTERS = 15 }; /* the first words of struct ms_regs */
 
@@ -83,8 +84,7 @@ INLINE int in_prologue(const struct ms_state *s)
  * from the CFA. The segment is checked like a newest one. */
 INLINE int resume_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	ms_u32 slot = s->process.slot;
-	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	struct ms_learned *learned = learned_of(s);
 	const struct ms_layout *l = &s->process.layout;
 	ms_u64 frame, previous, cframe;
 
@@ -113,8 +113,7 @@ INLINE int resume_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 
 INLINE void learn_cframe(struct ms_state *s, ms_u64 marker)
 {
-	ms_u32 slot = s->process.slot;
-	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	struct ms_learned *learned = learned_of(s);
 
 	if (learned && !learned->marker_from_cframe)
 		learned->marker_from_cframe = marker - s->cframe;
@@ -171,7 +170,7 @@ INLINE int leaf_is_evaluator(const struct ms_state *s)
  * FOR_ITER_GEN, YIELD_VALUE). The caller is in a register then, for the evaluator is about to link it
  * or to go on with it. It is believed if it is the only frame there; its segment's end proves that it
  * lives in the newest evaluator. Where C resumed the generator, the caller is the evaluator's shim. */
-INLINE int find_caller(struct ms_state *s)
+INLINE int look_for_caller(struct ms_state *s)
 {
 	const struct ms_layout *l = &s->process.layout;
 	const ms_u64 *registers = (const ms_u64 *)&s->regs;
@@ -210,6 +209,17 @@ INLINE int is_being_linked(const struct ms_state *s, const struct ms_sample_buff
 	       s->process.layout.chain_kind == MS_CHAIN_KIND_CFRAME_SHIM && leaf_is_evaluator(s);
 }
 
+INLINE int without_caller(struct ms_state *s, struct ms_sample_buffer *sample, int why)
+{
+	if (why == WALK_TORN)
+		return WALK_TORN;
+	if (s->open)
+		return end_chain(sample, MS_CHAIN_INVALID);
+	if (s->trust == TRUST_NEWEST && s->outer_cframe && in_prologue(s))
+		return WALK_TORN;
+	return end_chain(sample, MS_CHAIN_ROOT);
+}
+
 /* No further frame, or none that can be one. In the middle of a segment that is no end; or the newest
  * record is not filled. */
 INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample, int why)
@@ -221,16 +231,10 @@ INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample, int
 			return end_chain(sample, MS_CHAIN_INVALID);
 		}
 		s->caller_sought = 1;
-		if (find_caller(s))
-			return WALK_ON;
+		s->said = why;
+		return WALK_CALLER;
 	}
-	if (why == WALK_TORN)
-		return WALK_TORN;
-	if (s->open)
-		return end_chain(sample, MS_CHAIN_INVALID);
-	if (s->trust == TRUST_NEWEST && s->outer_cframe && in_prologue(s))
-		return WALK_TORN;
-	return end_chain(sample, MS_CHAIN_ROOT);
+	return without_caller(s, sample, why);
 }
 
 /* Where the bytecode lies that the frame runs. A free-threaded build has a copy of it per thread:

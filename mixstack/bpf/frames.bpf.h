@@ -227,7 +227,7 @@ INLINE ms_u64 bounds_of_native(struct ms_state *s, struct ms_sample_buffer *samp
 }
 
 /* One native frame, from the leaf on. */
-INLINE int marker_of_native(struct ms_state *s, struct ms_sample_buffer *sample, const struct ms_learned *learned)
+INLINE int marker_of_native(struct ms_state *s, struct ms_sample_buffer *sample)
 {
 	ms_u64 sp, cfa, pc;
 
@@ -238,7 +238,7 @@ INLINE int marker_of_native(struct ms_state *s, struct ms_sample_buffer *sample,
 		/* Only from what is the evaluator by its symbol: what calls it has the same address at
 		 * hand. And not from a leaf, which may not have stored it yet. */
 		if (pc - s->process.evaluator_start < s->process.evaluator_end - s->process.evaluator_start &&
-		    learned->seen < SLOTS_LEARNED && s->next_native && s->learned_at != s->next_native &&
+		    s->seen < SLOTS_LEARNED && s->next_native && s->learned_at != s->next_native &&
 		    s->learning < LEARN_PER_SAMPLE)
 			return WALK_LEARN;
 		match_frame(s, sample, sp, cfa);

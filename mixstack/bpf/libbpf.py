@@ -19,6 +19,8 @@ from mixstack.privileges.refusal import explain_refusal
 
 _LIBBPF_PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _BPF_ANY = 0
+_PERF_EVENT = 7  # enum bpf_prog_type, enum bpf_func_id of include/uapi/linux/bpf.h
+_BPF_LOOP = 181
 
 _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_object__open_mem": (ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p)),
@@ -48,6 +50,7 @@ _PROTOTYPES: dict[str, tuple[object, tuple[object, ...]]] = {
     "btf__find_by_name_kind": (ctypes.c_int32, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32)),
     "btf__type_by_id": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_uint32)),
     "btf__name_by_offset": (ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_uint32)),
+    "libbpf_probe_bpf_helper": (ctypes.c_int, (ctypes.c_int, ctypes.c_int, ctypes.c_void_p)),
     "libbpf_set_print": (ctypes.c_void_p, (ctypes.c_void_p,)),
 }
 
@@ -105,6 +108,10 @@ class BpfObject:
         """The number of elements of a map (bytes of a ring buffer), before loading."""
         if self._library.bpf_map__set_max_entries(self._map(map_name), entries):
             raise ProbeRejected(f"map {map_name} cannot have {entries} elements: {_errno_text()}")
+
+    def can_loop(self) -> bool:
+        """Whether the kernel has bpf_loop (5.17)."""
+        return bool(self._library.libbpf_probe_bpf_helper(_PERF_EVENT, _BPF_LOOP, None) == 1)
 
     def load(self, *groups: Collection[str]) -> None:
         """Create the maps and verify these programs, each group in a thread of its own.

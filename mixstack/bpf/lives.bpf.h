@@ -22,17 +22,6 @@ INLINE struct ms_process *find_process(ms_u32 pid)
 	return process && pid && !(process->flags & (MS_PROCESS_HIDDEN | MS_PROCESS_HELD)) ? process : NULL;
 }
 
-/* How soon user space is to have a sample. A new library is to be known at once; what is never known
- * must not wake it each time. */
-INLINE ms_u64 urgency(struct ms_state *s, const struct ms_sample_buffer *sample)
-{
-	if (!(sample->head.flags & MS_SAMPLE_NEW_MAPPING) ||
-	    sample->head.time_ns - s->woken_ns < WAKE_EVERY_NS)
-		return BPF_RB_NO_WAKEUP;
-	s->woken_ns = sample->head.time_ns;
-	return BPF_RB_FORCE_WAKEUP;
-}
-
 INLINE void tell(ms_u32 record, ms_u32 pid, ms_u32 parent)
 {
 	struct ms_life life = {

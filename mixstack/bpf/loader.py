@@ -23,6 +23,9 @@ class LoadedObject(Protocol):
     def set_entries(self, map_name: str, entries: int) -> None:
         """The number of elements of a map, bytes of a ring buffer."""
 
+    def can_loop(self) -> bool:
+        """Whether programs that use bpf_loop can be loaded here."""
+
     def load(self, *groups: Collection[str]) -> None:
         """Create the maps and verify these programs, each group beside the others where possible.
 

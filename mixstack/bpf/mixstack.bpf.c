@@ -3,7 +3,8 @@
  *
  *   on_sample ─► [find_thread] ─► walk_chain ⇄ walk_native ⇄ [find_base] ─► [send_codes]
  *
- * (Before 3.11 walk_frames stands for walk_chain. Back from walk_native to walk_chain it goes once, if the newest evaluator's record is half written.)
+ * (Before 3.11 walk_frames stands for walk_chain. Back from walk_native to walk_chain it goes once, if the
+ * newest evaluator's record is half written.)
  * Every arrow is a tail call, every loop is bounded, all state is in per-CPU maps. It runs in the timer
  * interrupt (or NMI): it takes no lock, updates no shared hash, and cannot fault.
  */
@@ -12,7 +13,8 @@
 #include "base.bpf.h"
 #include "codes.bpf.h"
 #include "lives.bpf.h"
-#include "begin.bpf.h"
+#include "sample.bpf.h"
+#include "walks.bpf.h"
 
 /* The next thread state of this thread, to be walked; there may be none. */
 INLINE int enter_next(struct ms_state *s)
@@ -25,24 +27,6 @@ INLINE int enter_next(struct ms_state *s)
 	s->tstate = s->tstates[next & (MAX_TSTATES - 1)];
 	FRESH(s->next_tstate) = next + 1;
 	return 1;
-}
-
-INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
-{
-	ms_u64 words = s->used;
-	ms_u32 slot = s->process.slot;
-	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
-
-	sample->head.marker_span = 0;
-	if (learned)
-		sample->head.marker_span = s->process.layout.chain_kind == MS_CHAIN_KIND_FRAME
-						   ? 8 * s->slot
-						   : (ms_u32)learned->cfa_from_marker;
-	if (words > RECORD_WORDS)
-		words = RECORD_WORDS;
-	count(MS_COUNT_SAMPLES);
-	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, urgency(s, sample)))
-		count(MS_COUNT_LOST);
 }
 
 INLINE void walk_python(struct bpf_perf_event_data *ctx, struct ms_state *s)
@@ -156,32 +140,25 @@ int find_thread(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
-SEC("perf_event")
-int walk_chain(struct bpf_perf_event_data *ctx)
+INLINE void begin_chain(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	struct ms_sample_buffer *sample = the_sample();
-	struct ms_state *s = the_state();
-	int done = WALK_ON;
-
-	if (!s || !sample)
-		return 0;
+	FRESH(s->walking) = WALK_ON;
 	if (s->tstate) {
-		done = read_thread_state(s, sample);
-		if (!done)
-			done = start_chain(s, sample);
+		FRESH(s->walking) = read_thread_state(s, sample);
+		FORGET();
+		if (FRESH(s->walking) == WALK_ON)
+			FRESH(s->walking) = start_chain(s, sample);
 	} else if (s->search == SEARCH_ON) {
-		done = resume_chain(s, sample);
+		FRESH(s->walking) = resume_chain(s, sample);
 	} else if (sample->head.n_chain == 0) {
-		done = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
-	}
-	NO_UNROLL for (int i = 0; i < CHAIN_PER_CALL; i++) {
-		if (done)
-			break;
-		done = chain_step(s, sample);
+		FRESH(s->walking) = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
 	}
 	FORGET();
-	if (done == WALK_NO_FRAME || done == WALK_TORN)
-		done = end_of_chain(s, sample, done);
+}
+
+INLINE int leave_chain(struct bpf_perf_event_data *ctx, struct ms_state *s, struct ms_sample_buffer *sample,
+		       int done)
+{
 	if (done == WALK_TORN)
 		torn(s, sample);
 	if (!done || (sample->head.chain_end == MS_CHAIN_ROOT && s->search != SEARCH_ON && enter_next(s)))
@@ -191,53 +168,70 @@ int walk_chain(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
+INLINE int after_chain(struct bpf_perf_event_data *ctx, struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	int done = FRESH(s->walking);
+
+	if (done == WALK_NO_FRAME || done == WALK_TORN)
+		done = end_of_chain(s, sample, done);
+	if (done == WALK_CALLER)
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_CALLER);
+	return leave_chain(ctx, s, sample, done);
+}
+
+WALK(walk_chain, begin_chain, chain_step, CHAIN_PER_CALL, MAX_CHAIN + 1, after_chain)
+
+/* 3.12: in the moment in which a frame has no caller yet. */
 SEC("perf_event")
-int walk_frames(struct bpf_perf_event_data *ctx)
+int find_caller(struct bpf_perf_event_data *ctx)
 {
 	struct ms_sample_buffer *sample = the_sample();
 	struct ms_state *s = the_state();
-	int done = WALK_ON;
 
 	if (!s || !sample)
 		return 0;
+	return leave_chain(ctx, s, sample, look_for_caller(s) ? WALK_ON : without_caller(s, sample, s->said));
+}
+
+INLINE void begin_frames(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	FRESH(s->walking) = WALK_ON;
 	if (s->tstate) {
-		done = read_thread_state(s, sample);
-		if (!done)
-			done = start_frames(s, sample);
+		FRESH(s->walking) = read_thread_state(s, sample);
+		FORGET();
+		if (FRESH(s->walking) == WALK_ON)
+			FRESH(s->walking) = start_frames(s, sample);
 	} else if (!s->walking_frames) {
-		done = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
+		FRESH(s->walking) = end_chain(sample, MS_CHAIN_NO_THREAD_STATE);
 	}
 	s->walking_frames = 1;
-	NO_UNROLL for (int i = 0; i < FRAMES_PER_CALL; i++) {
-		if (done)
-			break;
-		done = s->in_markers ? marker_step(s, sample) : frame_step(s, sample);
-		FORGET();
-	}
-	if (!done || (sample->head.chain_end == MS_CHAIN_ROOT && enter_next(s)))
+	FORGET();
+}
+
+INLINE int frames_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	return s->in_markers ? marker_step(s, sample) : frame_step(s, sample);
+}
+
+INLINE int after_frames(struct bpf_perf_event_data *ctx, struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	if (FRESH(s->walking) == WALK_ON || (sample->head.chain_end == MS_CHAIN_ROOT && enter_next(s)))
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_FRAMES);
 	bpf_tail_call(ctx, &ms_programs, PROGRAM_NATIVE);
 	submit(s, sample);
 	return 0;
 }
 
-SEC("perf_event")
-int walk_native(struct bpf_perf_event_data *ctx)
-{
-	struct ms_sample_buffer *sample = the_sample();
-	struct ms_state *s = the_state();
+WALK(walk_frames, begin_frames, frames_step, FRAMES_PER_CALL, MAX_CHAIN + 1, after_frames)
 
-	if (!s || !sample)
-		return 0;
+INLINE void begin_native(struct ms_state *s, struct ms_sample_buffer *sample)
+{
 	/* Without user registers there is nothing to walk; native_end says so. */
 	FRESH(s->walking) = sample->head.sp ? WALK_ON : WALK_DONE;
-	/* 64 bits: kept on the stack, a shorter number is not one to the verifier. */
-	NO_UNROLL for (ms_u64 i = 0; i < NATIVE_PER_CALL; i++) {
-		if (FRESH(s->walking) != WALK_ON)
-			break;
-		FRESH(s->walking) = native_step(s, sample);
-		FORGET();
-	}
+}
+
+INLINE int after_native(struct bpf_perf_event_data *ctx, struct ms_state *s, struct ms_sample_buffer *sample)
+{
 	if (FRESH(s->walking) != WALK_DONE) {
 		sample->head.native_end = MS_NATIVE_TAIL_CALLS;
 		if (FRESH(s->walking) == WALK_BASE)
@@ -257,6 +251,8 @@ int walk_native(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
+WALK(walk_native, begin_native, native_step, NATIVE_PER_CALL, MAX_NATIVE + 1, after_native)
+
 /* For a row whose CFA is in one of the rarer registers. */
 SEC("perf_event")
 int find_base(struct bpf_perf_event_data *ctx)
@@ -273,29 +269,21 @@ int find_base(struct bpf_perf_event_data *ctx)
 }
 
 /* 3.8, 3.9: where on the C stack each Python frame is. */
-SEC("perf_event")
-int find_markers(struct bpf_perf_event_data *ctx)
+INLINE void begin_markers(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	struct ms_sample_buffer *sample = the_sample();
-	struct ms_state *s = the_state();
-	struct ms_learned *learned;
-	ms_u32 slot;
+	struct ms_learned *learned = learned_of(s);
 
-	if (!s || !sample)
-		return 0;
-	slot = s->process.slot;
-	learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	FRESH(s->walking) = WALK_DONE;
 	if (!learned)
-		return 0;
+		return;
 	if (FRESH(s->next_native) == 0)
 		FRESH(s->slot) = learned->seen < SLOTS_ENOUGH ? 0 : learned->slot;
+	s->seen = learned->seen;
 	FRESH(s->walking) = WALK_ON;
-	NO_UNROLL for (int i = 0; i < MARKERS_PER_CALL; i++) {
-		if (FRESH(s->walking) != WALK_ON)
-			break;
-		FRESH(s->walking) = marker_of_native(s, sample, learned);
-		FORGET();
-	}
+}
+
+INLINE int after_markers(struct bpf_perf_event_data *ctx, struct ms_state *s, struct ms_sample_buffer *sample)
+{
 	if (FRESH(s->walking) == WALK_ON)
 		bpf_tail_call(ctx, &ms_programs, PROGRAM_MARKERS);
 	if (FRESH(s->walking) == WALK_LEARN)
@@ -308,6 +296,8 @@ int find_markers(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
+WALK(find_markers, begin_markers, marker_of_native, MARKERS_PER_CALL, MAX_NATIVE + 1, after_markers)
+
 SEC("perf_event")
 int learn_markers(struct bpf_perf_event_data *ctx)
 {
@@ -315,12 +305,11 @@ int learn_markers(struct bpf_perf_event_data *ctx)
 	struct ms_state *s = the_state();
 	struct ms_learned *learned;
 	ms_u64 sp, cfa;
-	ms_u32 slot, index;
+	ms_u32 index;
 
 	if (!s || !sample)
 		return 0;
-	slot = s->process.slot;
-	learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	learned = learned_of(s);
 	if (!learned)
 		return 0;
 	index = s->next_local ? s->next_local : s->leaf_claims;
@@ -332,27 +321,31 @@ int learn_markers(struct bpf_perf_event_data *ctx)
 	return 0;
 }
 
-SEC("perf_event")
-int send_codes(struct bpf_perf_event_data *ctx)
+INLINE void begin_codes(struct ms_state *s, struct ms_sample_buffer *sample)
 {
-	ms_u32 zero = 0;
+	FRESH(s->walking) = WALK_ON;
+}
+
+INLINE int codes_step(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u32 zero = 0, next = FRESH(s->next_new);
 	struct ms_code_buffer *out = bpf_map_lookup_elem(&ms_codes, &zero);
-	struct ms_sample_buffer *sample = the_sample();
-	struct ms_state *s = the_state();
 
-	if (!s || !sample || !out)
-		return 0;
-	NO_UNROLL for (ms_u32 i = 0; i < CODES_PER_CALL; i++) {
-		ms_u32 next = FRESH(s->next_new);
+	if (!out || next >= s->n_new)
+		return WALK_DONE;
+	s->next_new = next + 1;
+	send_code(s, out, sample->head.pid, s->new_code[next & (CODES_PER_SAMPLE - 1)]);
+	return WALK_ON;
+}
 
-		if (next >= s->n_new)
-			return 0;
-		s->next_new = next + 1;
-		send_code(s, out, sample->head.pid, s->new_code[next & (CODES_PER_SAMPLE - 1)]);
-	}
-	bpf_tail_call(ctx, &ms_programs, PROGRAM_CODES);
+INLINE int after_codes(struct bpf_perf_event_data *ctx, struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	if (FRESH(s->walking) == WALK_ON)
+		bpf_tail_call(ctx, &ms_programs, PROGRAM_CODES);
 	return 0;
 }
+
+WALK(send_codes, begin_codes, codes_step, CODES_PER_CALL, CODES_PER_SAMPLE + 1, after_codes)
 
 /* args: the parent's task, the child's */
 SEC("raw_tp/sched_process_fork")

@@ -168,15 +168,13 @@ INLINE void pass_marker(struct ms_state *s, const struct ms_unwound *to)
 	ms_u32 next = FRESH(s->next_marker);
 	ms_u64 marker = marker_at(s, next);
 	struct ms_learned *learned;
-	ms_u32 slot;
 
 	if (!marker || marker >= to->cfa)
 		return;
 	s->next_marker = next + 1;
 	if (marker < s->sp || s->dirty || s->ip - s->process.code_start >= s->process.code_end - s->process.code_start)
 		return;
-	slot = s->process.slot;
-	learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	learned = learned_of(s);
 	if (learned && !learned->cfa_from_marker) {
 		learned->rbp_from_cfa = to->bp_offset;
 		learned->cfa_from_marker = to->cfa - marker;
@@ -241,8 +239,8 @@ INLINE ms_u8 take_back(struct ms_state *s, struct ms_sample_buffer *sample)
 /* The walk died at s->ip: restart at the next marker, or cut here. `tried`: not by frame pointer. */
 INLINE int recover(struct ms_state *s, struct ms_sample_buffer *sample, ms_u8 why, int tried)
 {
-	ms_u32 next = FRESH(s->next_marker), slot = s->process.slot;
-	struct ms_learned *learned = bpf_map_lookup_elem(&ms_learned_of, &slot);
+	ms_u32 next = FRESH(s->next_marker);
+	struct ms_learned *learned = learned_of(s);
 	struct ms_unwound *to = &s->to;
 	ms_u64 marker = marker_at(s, next);
 	ms_u64 ip = s->ip;

@@ -36,7 +36,8 @@ enum ms_program {
 	PROGRAM_MARKERS = 5,
 	PROGRAM_LEARN = 6,
 	PROGRAM_BASE = 7,
-	PROGRAMS = 8,
+	PROGRAM_CALLER = 8,
+	PROGRAMS = 9,
 };
 
 /* A sample under construction: in memory just as it is sent. */
@@ -113,6 +114,7 @@ struct ms_state {
 	ms_u32 next_native;
 	ms_u32 learned_at, learning; /* the native frame that was learned from, and how many were */
 	ms_u32 slot; /* where it keeps it: CFA - 8 * slot; 0: not known yet */
+	ms_u32 seen; /* how many evaluators that was learned from */
 	ms_u32 matched;
 	ms_u64 found;
 	ms_u64 frame;
@@ -208,6 +210,12 @@ INLINE struct ms_sample_buffer *the_sample(void)
 {
 	ms_u32 zero = 0;
 	return bpf_map_lookup_elem(&ms_samples, &zero);
+}
+
+INLINE struct ms_learned *learned_of(const struct ms_state *s)
+{
+	ms_u32 slot = s->process.slot;
+	return bpf_map_lookup_elem(&ms_learned_of, &slot);
 }
 
 INLINE void count(ms_u32 what)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mixstack.bpf.loader import open_probe
-from mixstack.bpf.probe import PROGRAMS
+from mixstack.bpf.probe import BY_LOOP, PROGRAMS, WALKS
 from mixstack.capture.reader import read_capture
 from mixstack.cli.load import load_profile
 from mixstack.export.speedscope import write_speedscope
@@ -92,10 +92,11 @@ def verified() -> dict[str, float]:
     try:
         for name, entries in (("mappings", 64), ("pages", 4096), ("rows", 4096), ("ring", 4096)):
             part.set_entries(f"ms_{name}", entries)
-        part.load(PROGRAMS)
+        names = (*PROGRAMS, *(walk + BY_LOOP for walk in WALKS))
+        part.load(names)
         return {
             f"probe: {name}, verified on {kernel()}": float(_verified(part.program_fd(name)))
-            for name in PROGRAMS
+            for name in names
         }
     finally:
         part.close()

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from mixstack.bpf.libbpf import BpfObject
 from mixstack.model import ChainEnd, Fit, Frame, FrameKind, NativeEnd
 
-from ..interpreters import SUPPORTED, Build
+from ..interpreters import SUPPORTED, Build, supported
 from .grammar import Grammar, Match, Verdict, bare_evaluators
 from .harness import Stack, nameless_modules, record_enough, running, show, stacks
 from .mutants import mutants
-from .programs import PROGRAMS, legal_stacks
+from .programs import PROGRAMS, legal_stacks, program
 
 pytestmark = pytest.mark.live
 
@@ -139,6 +140,20 @@ def test_every_stack_is_legal(
     else:
         endless = [s for s in found if s.sample.stack.chain_end is ChainEnd.TAIL_CALLS]
         assert not endless, f"the probe went in circles:\n{_describe(endless[0])}"
+
+
+@pytest.mark.parametrize("build", supported(lambda b: b.minor in ((3, 9), (3, 12), (3, 13))))
+@pytest.mark.parametrize("name", ["deep_native", "deep_python", "wide_frames"])
+def test_walks_by_bounded_loops(
+    name: str,
+    build: Build,
+    helpers: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on kernels without bpf_loop: some rounds, and then a tail call, up to their limit."""
+    monkeypatch.setattr(BpfObject, "can_loop", lambda _: False)
+    test_every_stack_is_legal(program(name), build, helpers, tmp_path)
 
 
 def _placed(found: Sequence[Stack], *, learns: bool) -> Iterator[Stack]:

@@ -178,8 +178,8 @@ def test_the_architecture_has_a_row_for_each_folder() -> None:
 
 def test_the_architecture_names_the_programs_of_the_probe() -> None:
     source = (ROOT / "mixstack" / "bpf" / "mixstack.bpf.c").read_text()
-    programs = re.findall(r'^SEC\("perf_event"\)\nint (\w+)\(', source, re.MULTILINE)
-    assert len(programs) == 9
+    programs = re.findall(r'^(?:SEC\("perf_event"\)\nint |WALK\()(\w+)[(,]', source, re.MULTILINE)
+    assert len(programs) == 10
     text = (ROOT / "ARCHITECTURE.md").read_text()
     assert all(f"`{p}`" in text or f"[{p}]" in text for p in programs), programs
 

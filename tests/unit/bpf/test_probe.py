@@ -19,7 +19,7 @@ from mixstack.bpf.bcc import BccObject
 from mixstack.bpf.kernel_types import kernel_config
 from mixstack.bpf.libbpf import BpfObject, Libbpf
 from mixstack.bpf.perf import cpus_in, online_cpus, possible_cpus
-from mixstack.bpf.probe import Probe, Sizes
+from mixstack.bpf.probe import BY_LOOP, Probe, Sizes
 from mixstack.bpf.wire import Counter, Record, SampleHead
 from mixstack.errors import NoHardwareClock, ProbeRejected
 from mixstack.privileges.capabilities import effective_capabilities, missing_capabilities
@@ -185,6 +185,7 @@ def _entry(chain_kind: wire.ChainKind, *, tss_slot: int = 8, several: int = 0) -
 
 
 LISTS = {"find_thread"}
+CALLER = {"find_caller"}
 FRAME_OBJECTS = {"walk_frames", "find_markers", "learn_markers"}
 
 
@@ -196,6 +197,8 @@ FRAME_OBJECTS = {"walk_frames", "find_markers", "learn_markers"}
         pytest.param(_entry(wire.ChainKind.SHIM), set(), id="3.13"),
         pytest.param(_entry(wire.ChainKind.SHIM, tss_slot=0), LISTS, id="no slot known"),
         pytest.param(_entry(wire.ChainKind.SHIM, several=1), LISTS, id="sub-interpreters"),
+        pytest.param(_entry(wire.ChainKind.CFRAME), set(), id="3.11"),
+        pytest.param(_entry(wire.ChainKind.CFRAME_SHIM), CALLER, id="3.12"),
         pytest.param(_entry(wire.ChainKind.FRAME), FRAME_OBJECTS, id="3.8"),
         pytest.param(
             _entry(wire.ChainKind.FRAME_CFRAME, several=1), FRAME_OBJECTS | LISTS, id="all"
@@ -210,7 +213,7 @@ def test_programs_are_loaded_when_a_process_needs_them_and_once(
     load_more: Any = kind.load_more
 
     def spy(part: Any, names: Collection[str]) -> None:
-        loaded.extend(names)
+        loaded.extend(name.removesuffix(BY_LOOP) for name in names)
         load_more(part, names)
 
     monkeypatch.setattr(kind, "load_more", spy)

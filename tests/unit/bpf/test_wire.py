@@ -64,6 +64,7 @@ PROGRAMS = {
     "PROGRAM_MARKERS": "find_markers",
     "PROGRAM_LEARN": "learn_markers",
     "PROGRAM_BASE": "find_base",
+    "PROGRAM_CALLER": "find_caller",
 }
 
 
@@ -233,6 +234,9 @@ def test_tail_calls_lead_to_the_programs_that_they_name(tmp_path: Path) -> None:
 def test_every_program_of_the_source_is_loaded() -> None:
     source = (HEADER_DIR / "mixstack.bpf.c").read_text()
     found = re.findall(r'^SEC\("perf_event"\)\nint (\w+)\(', source, re.MULTILINE)
+    walks = re.findall(r"^WALK\((\w+),", source, re.MULTILINE)
+    assert sorted(walks) == sorted(probe.WALKS)
+    found += walks
     assert sorted(found) == sorted(["on_sample", *probe._SLOTS])
     watching = re.findall(r'^SEC\("raw_tp/(\w+)"\)\nint (\w+)\(', source, re.MULTILINE)
     assert dict(watching) == probe._LIVES

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
-/* The state and the record of a sample, before anything is walked. */
-#ifndef MIXSTACK_BEGIN_H
-#define MIXSTACK_BEGIN_H
+/* A sample: its state and its record before anything is walked, and how it is sent. */
+#ifndef MIXSTACK_SAMPLE_H
+#define MIXSTACK_SAMPLE_H
 
 #include "state.bpf.h"
 
@@ -58,6 +58,34 @@ INLINE void start_native(struct ms_state *s, struct ms_sample_buffer *sample)
 	sample->head.n_native = 0;
 	sample->head.end_pc = 0;
 	sample->head.native_end = MS_NATIVE_NO_USER_REGS;
+}
+
+/* How soon user space is to have a sample. A new library is to be known at once; what is never known
+ * must not wake it each time. */
+INLINE ms_u64 urgency(struct ms_state *s, const struct ms_sample_buffer *sample)
+{
+	if (!(sample->head.flags & MS_SAMPLE_NEW_MAPPING) ||
+	    sample->head.time_ns - s->woken_ns < WAKE_EVERY_NS)
+		return BPF_RB_NO_WAKEUP;
+	s->woken_ns = sample->head.time_ns;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+INLINE void submit(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	ms_u64 words = s->used;
+	struct ms_learned *learned = learned_of(s);
+
+	sample->head.marker_span = 0;
+	if (learned)
+		sample->head.marker_span = s->process.layout.chain_kind == MS_CHAIN_KIND_FRAME
+						   ? 8 * s->slot
+						   : (ms_u32)learned->cfa_from_marker;
+	if (words > RECORD_WORDS)
+		words = RECORD_WORDS;
+	count(MS_COUNT_SAMPLES);
+	if (bpf_ringbuf_output(&ms_ring, sample, sizeof(sample->head) + words * 8, urgency(s, sample)))
+		count(MS_COUNT_LOST);
 }
 
 #endif
