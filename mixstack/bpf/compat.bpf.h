@@ -66,7 +66,6 @@ static long (*bpf_get_stack)(void *ctx, void *buf, ms_u32 size, ms_u64 flags) = 
 static long (*bpf_probe_read_user)(void *to, ms_u32 size, ms_u64 from) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *to, ms_u32 size, ms_u64 from) = (void *)113;
 static long (*bpf_ringbuf_output)(void *ring, void *data, ms_u64 size, ms_u64 flags) = (void *)130;
-static long (*bpf_loop)(ms_u32 rounds, void *round, void *context, ms_u64 flags) = (void *)181;
 
 /* struct pt_regs of x86-64 (arch/x86/include/asm/ptrace.h). cs is 16 bits wide since 6.9. */
 struct ms_regs {

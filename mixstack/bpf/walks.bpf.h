@@ -39,6 +39,8 @@ struct ms_round {
 #ifdef MS_BCC
 #define WALK(name, begin, step, some, all, after) IN_ROUNDS(name, begin, step, some, after)
 #else
+static long (*bpf_loop)(ms_u32 rounds, void *round, void *context, ms_u64 flags) = (void *)181;
+
 #define WALK(name, begin, step, some, all, after)                                                  \
 	IN_ROUNDS(name, begin, step, some, after)                                                  \
                                                                                                    \
