@@ -104,11 +104,6 @@ class ModuleRegistry:
             new, self._unannounced = self._unannounced, []
         return new
 
-    def table_sizes(self) -> tuple[int, int]:
-        """How many rows and pages the tables of all known modules have."""
-        tables = [m.table for m in self._known.values() if m is not None and m.table is not None]
-        return sum(len(t.rows) // 8 for t in tables), sum(len(t.pages) // 8 for t in tables)
-
     def place(self, loaded: LoadedModule, space: TableSpace) -> Placed | None:
         """Where the module's table is in the probe; None if it has none or it did not fit."""
         key = loaded.module.id

@@ -7,20 +7,23 @@ early exit costs is measured by itself and taken off.
 from __future__ import annotations
 
 import ctypes
+import os
 import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
-from mixstack.bpf.probe import Probe, Sizes
+from mixstack.bpf.probe import Probe
 from mixstack.bpf.wire import TAG_SHIFT, Counter, EntryKind, SampleHead
 from mixstack.record.describe import Describer
-from mixstack.record.follow import MAPPINGS_MAX, Follower
+from mixstack.record.follow import Follower
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
+from mixstack.record.options import RecordOptions
 from mixstack.record.session import cache_folder
 from mixstack.record.shared import Listener, Shared
+from mixstack.record.sizing import mapped_files, sizes_for
 from mixstack.record.tables import TableSpace
 from mixstack.target.process import TargetProcess
 
@@ -88,9 +91,9 @@ def measure(pid: int, rate_hz: int, seconds: float, loader: str = "libbpf") -> W
     registry = ModuleRegistry(cache_folder())
     for line in process.executable_maps():
         registry.find(process, line)
-    rows, pages = registry.table_sizes()
+    options = RecordOptions(pid, (), os.devnull, seconds, rate_hz, buffer_mb=16)
     with ExitStack() as stack:
-        probe = Probe(Sizes(MAPPINGS_MAX, pages + (1 << 16), rows + (1 << 20), 1 << 24), loader)
+        probe = Probe(sizes_for(options, mapped_files([process])), loader)
         stack.callback(probe.close)
         describer = Describer(registry, TableSpace(probe.rows, probe.pages))
         listener = Listener(lambda _: None, lambda _: None, lambda _pid, _note: None, print, print)

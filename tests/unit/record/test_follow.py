@@ -422,7 +422,9 @@ def test_a_forked_child_is_known_as_its_parent_is(build: Build) -> None:
     with obedient(build) as target:
         case = Case(target.child.pid)
         case.follower.refresh(asked=True)
-        target.do("child = os.fork()\nif not child: input()")
+        target.do(
+            "child = os.fork()\nif not child: __import__('time').sleep(60)"
+        )  # input is the parent's
         (pid,) = child_pids(target.child.pid)
         try:
             child = case.follower.forked(pid, time_ns=5)
