@@ -104,11 +104,15 @@ def test_a_recording_through_a_pipe(tmp_path: Path) -> None:
 
 
 def test_the_reader_of_a_pipe_goes_away(tmp_path: Path) -> None:
-    """A clear end; what the reader took is a recording."""
+    """A clear end; what the reader took is a recording.
+
+    It takes more than one block of samples is, and that is as much as comes in a second: on a busy
+    machine 60 kB at this rate.
+    """
     kept, told = tmp_path / "kept.data", tmp_path / "told"
     with running(spinning()) as target:
         ours = shlex.join([*MIXSTACK, "record", "-p", str(target.pid), "-r", "4999", "-o", "-"])
-        pipeline = f"{ours} 2>{told} | head -c 20000 >{kept}; exit ${{PIPESTATUS[0]}}"
+        pipeline = f"{ours} 2>{told} | head -c 200000 >{kept}; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", pipeline], env=environment(), timeout=90, check=False)
         assert target.process.poll() is None
     assert done.returncode == ReaderGone.exit_code
