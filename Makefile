@@ -20,7 +20,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check --no-input
 # What an installation is made from; the rest of the package is used in place.
-PARTS := $(wildcard mixstack/bpf/*.c mixstack/bpf/*.h) build_probe.py pyproject.toml
+PARTS := $(wildcard mixstack/bpf/*.[ch] mixstack/unwind/c/*.[ch]) build_native.py pyproject.toml
 
 # The interpreters of other releases run in root folders of their own, made once and kept.
 TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
@@ -126,7 +126,7 @@ setup-dev: $(VENV)/installed-dev | libbpf
 
 clang:
 	$(call need,python3,python3)
-	@python3 build_probe.py --check || $(call install,clang)
+	@python3 build_native.py --check || $(call install,clang)
 
 libbpf: | $(PYTHON)
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libbpf.so.1")' 2>/dev/null || $(call install,libbpf1)

@@ -38,10 +38,9 @@ def doctor(pid: int | None, as_json: bool) -> int:
     from mixstack.cli.output import STDOUT, open_output
     from mixstack.doctor.checks import examine
     from mixstack.doctor.look import look_at_machine, look_at_target
-    from mixstack.record.session import cache_folder
 
     # The process first: what the trial of the probe costs is not to be seen in it.
-    target = look_at_target(pid, cache_folder()) if pid is not None else None
+    target = look_at_target(pid) if pid is not None else None
     report = examine(look_at_machine(), target)
     lines = [to_json(report)] if as_json else list(to_lines(report))
     with open_output(STDOUT) as stream:

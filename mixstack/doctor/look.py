@@ -53,13 +53,13 @@ def look_at_machine() -> Machine:
     )
 
 
-def look_at_target(pid: int, cache_dir: str | None) -> Target:
+def look_at_target(pid: int) -> Target:
     """Reads the process as a recording would, tables included; it is not stopped."""
     try:
         process = TargetProcess.open(pid)
     except MixstackError as e:
         return Target(pid, refusal=_refusal(e))
-    with closing(ModuleRegistry(cache_dir)) as registry:
+    with closing(ModuleRegistry()) as registry:
         return _look(process, registry)
 
 

@@ -94,14 +94,6 @@ def acting_as(user: User | None) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def home_of_process() -> str | None:
-    """The home of the user that we are, as passwd(5) has it, whatever $HOME says."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        return None
-
-
 def writer_of(path: str, user: User | None) -> User | None:
     """As whom to write the file `path`: as the user where the user may, else as who we are."""
     if user is None or path == "-":

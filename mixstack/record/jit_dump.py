@@ -24,7 +24,7 @@ from mixstack.jit.model import JitSource
 from mixstack.record.growing_file import GrowingFile, Window
 from mixstack.record.jit_debugger import JitFrames
 from mixstack.record.jit_entries import JitEntries
-from mixstack.unwind.entries import read_entries
+from mixstack.unwind.library import Frames, FrameSection
 
 _RECORDS: Final = 5_000  # per look
 _RECORDS_MAX: Final = 1 << 19
@@ -102,7 +102,7 @@ class JitDump:
         frames = self._file.read_at(rules.frames_at, rules.frames_size)
         # Rules for another place than this code are not for it: code that was moved and has
         # absolute addresses in its rules, or a writer that did not count on perf's layout.
-        found = read_entries(frames, at)
+        found = list(Frames([FrameSection(frames, at)]))
         if not found or found[0].start != start or any(f.start + f.size > end for f in found):
             return None
         return DumpedCode(

@@ -13,8 +13,7 @@ from mixstack.record.tables import Placed, TableSpace
 from mixstack.symbolize.debug_files import separate_debug_frame
 from mixstack.target.maps import MapLine, load_bias
 from mixstack.target.process import TargetProcess
-from mixstack.unwind.cache import load_table
-from mixstack.unwind.cfi import compile_vdso
+from mixstack.unwind.cfi import compile_table, compile_vdso
 from mixstack.unwind.roots import with_roots
 from mixstack.unwind.rows import UnwindTable
 
@@ -45,8 +44,7 @@ class LoadedModule(NamedTuple):
 class ModuleRegistry:
     """Knows every file by device and inode; a file is read once."""
 
-    def __init__(self, cache_dir: str | None) -> None:
-        self._cache_dir = cache_dir
+    def __init__(self) -> None:
         self._unannounced: list[Module] = []
         self._known: dict[tuple[int, int, str], LoadedModule | None] = {}
         self._placed: dict[int, Placed | None] = {}
@@ -136,7 +134,7 @@ class ModuleRegistry:
     def _loaded(self, elf: Elf, name: str, path: str, roots: tuple[str, ...]) -> LoadedModule:
         frames = separate_debug_frame(elf, name, roots)
         try:
-            table: UnwindTable | None = with_roots(load_table(elf, self._cache_dir, frames), elf)
+            table: UnwindTable | None = with_roots(compile_table(elf, frames), elf)
         except BadElf:
             table = None
         return LoadedModule(self._module(name, elf.build_id), elf.segments, table, path, None)

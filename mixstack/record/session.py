@@ -16,7 +16,7 @@ from mixstack.bpf.probe import Probe
 from mixstack.collector import paused_collector
 from mixstack.errors import NoSuchProcess, OutputError
 from mixstack.privileges.capabilities import FOR_SETTING_UP
-from mixstack.privileges.user import User, become, home_of_process, writer_of
+from mixstack.privileges.user import become, writer_of
 from mixstack.record.interruption import Interruption, interruptible
 from mixstack.record.options import (
     STDOUT,
@@ -102,7 +102,7 @@ def _record(
         from mixstack.record.sampling import Prepared, Sampling
         from mixstack.target.interpreter import likely_interpreters, read_ahead
 
-        registry = ModuleRegistry(cache_folder(options.user))
+        registry = ModuleRegistry()
         stack.callback(registry.close)
         if options.command:
             for path in files:
@@ -136,18 +136,6 @@ def _launch(options: RecordOptions) -> Launched:
 
     stdout = _STDERR if options.output == STDOUT else None  # the recording's alone
     return Launched(options.command, options.user, options.environment, stdout)
-
-
-def cache_folder(user: User | None = None) -> str | None:
-    """Where compiled unwind tables are kept; None if the user has no home.
-
-    user: root acts for someone: the environment may be either's then, and is not asked.
-    """
-    if user is not None:
-        base = os.path.join(home_of_process() or "", ".cache")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "mixstack", "unwind") if os.path.isabs(base) else None
 
 
 def _allow_many_files() -> None:

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 from mixstack.bpf.wire import PAGE_SIZE, RowKind
 
 from .decode import Flow, Instruction, decode
-from .rows import KIND_SHIFT, Row, UnwindTable, index_pages, pack_row
+from .library import index_pages
+from .rows import KIND_SHIFT, Row, UnwindTable, pack_row
 
 FUNCTION_MAX: Final = 1 << 17  # bytes; the largest kernels of MKL and OpenBLAS are below
 _DEPTH_MAX: Final = 1 << 16  # bytes

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping
 from typing import Final
 
 from mixstack.bpf.wire import RowKind
 from mixstack.elf import Elf
 
-from .entries import Fde
-from .instructions import Interpreter
+from .library import Frames
 from .rows import PC_MASK, pack_row, unpack_row
 
 _KEPT: Final = (3, 12, 13, 14, 15)  # rbx, r12 to r15: a function must restore them (psABI, 3.2.1)
@@ -28,10 +26,10 @@ _REGION_MAX: Final = 4096  # bytes under one rule; more is no function that only
 _OF_REGISTER: Final = re.compile(rb"[\x%x0-\x%xf]" % (RowKind.REGISTER, RowKind.REGISTER))
 
 
-def with_slots(rows: array[int], base: int, elf: Elf, fdes: Mapping[int, Fde]) -> array[int]:
+def with_slots(rows: array[int], base: int, elf: Elf, frames: Frames) -> array[int]:
     """The packed rows; those of kind REGISTER have the slots of the functions called under them.
 
-    base: the file's own address of row pc 0. fdes: by start, in the file's own addresses.
+    base: the file's own address of row pc 0. frames: the file's FDEs.
     """
     found, copied = array("Q"), 0
     for match in _OF_REGISTER.finditer(rows.tobytes()[7::8]):
@@ -44,7 +42,7 @@ def with_slots(rows: array[int], base: int, elf: Elf, fdes: Mapping[int, Fde]) -
         size = min((rows[index + 1] & PC_MASK) - row.pc, _REGION_MAX)
         code = elf.read(base + row.pc, size)
         for at, target in _calls(code, base + row.pc):
-            slot = saved_slot(fdes[target], row.register) if target in fdes else None
+            slot = _saved_slot(frames, target, row.register)
             if slot is not None:
                 try:
                     call = pack_row(row._replace(pc=row.pc + at, slot=slot))
@@ -69,13 +67,13 @@ def _calls(code: bytes, address: int) -> list[tuple[int, int]]:
     return calls
 
 
-def saved_slot(fde: Fde, register: int) -> int | None:
+def _saved_slot(frames: Frames, function: int, register: int) -> int | None:
     """CFA - where a function saves a register; None if its rules do not say so beyond doubt.
 
     Beyond doubt: it is one place, and wherever the register is not saved yet, that place lies below
     the stack pointer. So the stack pointer alone tells whether it is saved.
     """
-    rows = Interpreter(register).rows(fde.cie, fde.instructions)
+    rows = frames.rows_of(function, register)
     if rows is None:
         return None
     rules = [unpack_row(word) for word in rows]

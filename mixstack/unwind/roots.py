@@ -14,7 +14,8 @@ from typing import Final
 from mixstack.bpf.wire import PAGE_SHIFT
 from mixstack.elf import Elf
 from mixstack.elf_names import find_symbols
-from mixstack.unwind.rows import KIND_SHIFT, PC_MASK, RowKind, UnwindTable, index_pages
+from mixstack.unwind.library import index_pages
+from mixstack.unwind.rows import KIND_SHIFT, PC_MASK, RowKind, UnwindTable
 
 BEGINS: Final = (
     b"_ZN8greenlet12UserGreenlet15inner_bootstrapEP9_greenletP7_object",  # greenlet 2 and later

@@ -5,16 +5,11 @@ The bit layout is that of `enum ms_row_kind` and `struct ms_page` in bpf/mixstac
 
 from __future__ import annotations
 
-import re
 import struct
-from array import array
-from collections import Counter
-from itertools import accumulate, repeat
-from operator import rshift
 from typing import NamedTuple
 
 from mixstack.bpf import wire
-from mixstack.bpf.wire import PAGE_SHIFT, PAGE_SIZE, RowKind
+from mixstack.bpf.wire import PAGE_SHIFT, RowKind
 
 __all__ = [
     "CFA_LIMIT",
@@ -28,7 +23,6 @@ __all__ = [
     "RowKind",
     "UnwindTable",
     "find_row",
-    "index_pages",
     "pack_row",
     "unpack_row",
 ]
@@ -49,7 +43,6 @@ _OFFSET_BITS, _SLOT_BITS = 5, 7  # of a CFA in any register; the rest is the reg
 RBP_AT_RBP = wire.RBP_AT_RBP * 8
 """`Row.rbp`: the caller's rbp is saved where rbp points."""
 
-_FIRST_BYTE = re.compile(rb"\0")
 _UNSCALED = frozenset({RowKind.PLT})  # kinds whose offset is stored as it is, not divided by 8
 _DEREF = frozenset({RowKind.RSP_DEREF, RowKind.RBP_DEREF})
 
@@ -139,28 +132,6 @@ def unpack_row(word: int) -> Row:
         offset = _signed(cfa & (1 << _DEREF_BITS) - 1, _DEREF_BITS)
         return row._replace(cfa_offset=offset * 8, addend=(cfa >> _DEREF_BITS) * 8)
     return row._replace(cfa_offset=_signed(cfa, 16) * (1 if kind in _UNSCALED else 8))
-
-
-def index_pages(rows: array[int], size: int) -> bytes:
-    """The page index over `rows` (sorted, the first at pc 0) for `size` bytes of code."""
-    halves = array("I")
-    packed = rows.tobytes()
-    halves.frombytes(packed)
-    pcs = halves[0::2]
-    begin = Counter(map(rshift, pcs, repeat(PAGE_SHIFT)))  # rows by page
-    total = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
-    counts = array("I", map(begin.get, range(total), repeat(0)))
-    last = array("q", accumulate(counts, initial=-1))
-    # The low byte of a row's pc is its place in the page; where it is 0, a row covers the first.
-    for match in _FIRST_BYTE.finditer(packed[0::8]):
-        page = pcs[match.start()] >> PAGE_SHIFT
-        if page < total:
-            last[page] += 1
-            counts[page] -= 1
-    pages = array("I", bytes(8 * total))
-    pages[0::2] = array("I", last[:total])
-    pages[1::2] = array("I", counts)
-    return pages.tobytes()
 
 
 def find_gap(table: UnwindTable, vaddr: int) -> tuple[int, int] | None:

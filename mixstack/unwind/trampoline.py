@@ -13,7 +13,8 @@ from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from mixstack.unwind.rows import Row, RowKind, UnwindTable, index_pages, pack_row
+from mixstack.unwind.library import index_pages
+from mixstack.unwind.rows import Row, RowKind, UnwindTable, pack_row
 
 ARENA_SIZE: Final = 16 * 4096
 _PAGE: Final = 4096

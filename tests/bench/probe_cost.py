@@ -21,7 +21,6 @@ from mixstack.record.follow import Follower
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 from mixstack.record.options import RecordOptions
-from mixstack.record.session import cache_folder
 from mixstack.record.shared import Listener, Shared
 from mixstack.record.sizing import mapped_files, sizes_for
 from mixstack.record.tables import TableSpace
@@ -88,7 +87,7 @@ def cases(builds: Sequence[Build], quick: bool) -> list[Case]:
 def measure(pid: int, rate_hz: int, seconds: float, loader: str = "libbpf") -> Window:
     """Record a process for a while, with nothing but the probe and its tables."""
     process = TargetProcess.open(pid)
-    registry = ModuleRegistry(cache_folder())
+    registry = ModuleRegistry()
     for line in process.executable_maps():
         registry.find(process, line)
     options = RecordOptions(pid, (), os.devnull, seconds, rate_hz, buffer_mb=16)

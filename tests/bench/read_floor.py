@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from build_probe import FLAGS, find_clang
+from build_native import FLAGS, find_clang
 from mixstack.bpf.libbpf import BpfObject, Libbpf
 from mixstack.bpf.perf import SamplingClock
 

@@ -1,15 +1,17 @@
-"""How long it takes to compile the unwind table of a file, and to read it from the cache."""
+"""How long it takes to compile the unwind table of a file."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 
 from mixstack.elf import open_elf
-from mixstack.unwind.cache import load_table
+from mixstack.unwind.cfi import compile_table
 
-from .report import Section, Spread, spread
+from .report import Section, spread
+
+# Of packages, where they are installed.
+_LARGE = {"openblas": "numpy.libs/lib*openblas*.so*", "libtorch_cpu": "torch/lib/libtorch_cpu.so"}
 
 
 def files(python: str, with_packages: Path) -> dict[str, str]:
@@ -21,27 +23,20 @@ def files(python: str, with_packages: Path) -> dict[str, str]:
     if libc is not None:
         found["libc"] = libc
     libraries = with_packages.parent.parent / "lib"
-    for path in libraries.glob("python3.*/site-packages/numpy.libs/lib*openblas*.so*"):
-        found["openblas"] = str(path)
+    for name, pattern in _LARGE.items():
+        for path in libraries.glob(f"python3.*/site-packages/{pattern}"):
+            found[name] = str(path)
     return found
 
 
-def _timed(path: str, cache: str | None, repeats: int) -> tuple[Spread, int]:
-    times, rows = [], 0
-    for _ in range(repeats):
-        start = time.perf_counter()
-        with open_elf(path) as elf:
-            rows = len(load_table(elf, cache).rows) // 8
-        times.append(time.perf_counter() - start)
-    return spread(times), rows
-
-
 def section(named: dict[str, str], *, repeats: int) -> Section:
-    out = Section("Unwind tables", ("file", "rows", "compiled", "from the cache"))
-    with tempfile.TemporaryDirectory() as cache:
-        for name, path in named.items():
-            cold, rows = _timed(path, None, repeats)
-            _timed(path, cache, 1)
-            cached, _ = _timed(path, cache, repeats)
-            out.add(name, f"{rows:,}", cold.show(" s", 3), cached.show(" s", 3))
+    out = Section("Unwind tables", ("file", "rows", "compiled"))
+    for name, path in named.items():
+        times, rows = [], 0
+        for _ in range(repeats):
+            start = time.perf_counter()
+            with open_elf(path) as elf:
+                rows = len(compile_table(elf).rows) // 8
+            times.append(time.perf_counter() - start)
+        out.add(name, f"{rows:,}", spread(times).show(" s", 3))
     return out

@@ -12,8 +12,7 @@ from mixstack.capture.reader import Capture
 from mixstack.elf import open_elf
 from mixstack.model import NativeEnd, NativeFrame, Sample, Step
 from mixstack.symbolize.address_space import AddressSpaces
-from mixstack.unwind.cfi import frame_sections
-from mixstack.unwind.entries import read_entries
+from mixstack.unwind.cfi import read_frames
 
 from .harness import show
 from .stopping import SYSTEM_CALL, Meeting, Stopped
@@ -111,13 +110,7 @@ def _agree(
 def _ranges(path: Path) -> tuple[list[int], list[int]]:
     """Starts and ends of the code that has call frame information."""
     with open_elf(str(path)) as elf:
-        entries = sorted(
-            (fde.start, fde.start + fde.size)
-            for name, section in frame_sections(elf).items()
-            for fde in read_entries(
-                bytes(section.data), section.vaddr, debug=name == ".debug_frame"
-            )
-        )
+        entries = sorted((fde.start, fde.start + fde.size) for fde in read_frames(elf))
     return [start for start, _ in entries], [end for _, end in entries]
 
 

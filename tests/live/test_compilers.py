@@ -33,9 +33,9 @@ def test_it_loads_and_samples(
     clang: str, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(ROOT / "mixstack" / "bpf", tmp_path / "mixstack" / "bpf")
-    shutil.copy(ROOT / "build_probe.py", tmp_path)
+    shutil.copy(ROOT / "build_native.py", tmp_path)
     environment = {**os.environ, "CLANG": clang}
-    subprocess.run([sys.executable, "build_probe.py"], cwd=tmp_path, env=environment, check=True)
+    subprocess.run([sys.executable, "build_native.py"], cwd=tmp_path, env=environment, check=True)
     monkeypatch.setattr(loader, "_OBJECT", str(tmp_path / "mixstack" / "bpf" / "mixstack.bpf.o"))
     with running(build.command("-c", PROGRAM)) as target:
         found = list(stacks(record(target.pid, tmp_path / "out.data", rate_hz=1999)))

@@ -34,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "privileges": set(),
     "bpf": {"errors", "privileges", "beside"},
     "elf_names": {"elf"},
-    "unwind": {"elf", "elf_names", "bpf.wire"},  # the rows are the probe's structs
+    "unwind": {"elf", "elf_names", "errors", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
     # samples are stored as the probe sent them
     "capture": {"model", "jit.model", "columns", "errors", "collector", "bpf.wire"},
@@ -101,7 +101,7 @@ PURE = (
     "capture.layout",
 )
 IMPURE = {
-    "unwind.cache": "keeps compiled tables on disk",
+    "unwind.library": "calls the library that compiles tables",
     "symbolize.kernel": "reads the kernel's own symbol table",
     "symbolize.record_side": "opens the files whose symbols are wanted",
     "symbolize.offline": "the same, for a capture that was cut off",
@@ -133,7 +133,6 @@ READS_THE_ENVIRONMENT = {
     ("bpf.libbpf", "__init__"),  # MIXSTACK_DEBUG
     ("bpf.bcc", "_quiet"),  # the same
     ("bpf.bcc", "_kernel_source"),  # bcc is told so
-    ("record.session", "cache_folder"),
     ("cli.record", "record"),  # SUDO_UID and its like; what CMD inherits
     ("cli.output", "open_output"),  # SUDO_UID and its like
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,18 +17,19 @@ import pytest
 import mixstack
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("mixstack", "pyproject.toml", "README.md", "LICENSE", "build_probe.py")
-OBJECT = "mixstack/bpf/mixstack.bpf.o"
-EM_BPF = 247  # e_machine of a BPF object (elf.h)
+PARTS = ("mixstack", "pyproject.toml", "README.md", "LICENSE", "build_native.py")
+# What is compiled, and its e_machine (elf.h).
+COMPILED = {"mixstack/bpf/mixstack.bpf.o": 247, "mixstack/unwind/c/libmixstack.so": 62}
+NEWEST_GLIBC = (2, 17)  # that manylinux2014 promises
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources as they come from a repository: with no probe compiled."""
+    """The sources as they come from a repository: with nothing compiled."""
     folder = tmp_path_factory.mktemp("source")
     for part in PARTS:
         if (ROOT / part).is_dir():
-            ignore = shutil.ignore_patterns("*.o", "*.o.*", "__pycache__")
+            ignore = shutil.ignore_patterns("*.o", "*.o.*", "*.so", "*.so.*", "__pycache__")
             shutil.copytree(ROOT / part, folder / part, ignore=ignore)
         else:
             shutil.copy(ROOT / part, folder / part)
@@ -97,14 +99,24 @@ def test_pip_accepts_the_tag_here(wheel: Path) -> None:
     assert "py3-none-manylinux2014_x86_64" in map(str, sys_tags())
 
 
-def test_the_wheel_holds_the_compiled_probe_and_no_path_of_the_builder(
-    wheel: Path, source: Path
+@pytest.mark.parametrize("name", COMPILED)
+def test_the_wheel_holds_what_is_compiled_and_no_path_of_the_builder(
+    name: str, wheel: Path, source: Path
 ) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        image = archive.read(OBJECT)
+        image = archive.read(name)
     assert image[:4] == b"\x7fELF"
-    assert int.from_bytes(image[18:20], "little") == EM_BPF
+    assert int.from_bytes(image[18:20], "little") == COMPILED[name]
     assert str(source).encode() not in image
+
+
+def test_the_library_asks_for_an_old_libc_only() -> None:
+    path = ROOT / "mixstack/unwind/c/libmixstack.so"
+    said = subprocess.run(["readelf", "-dV", path], check=True, capture_output=True, text=True)
+    wanted = re.findall(r"GLIBC_(\d+)\.(\d+)", said.stdout)
+    assert wanted
+    assert max((int(major), int(minor)) for major, minor in wanted) <= NEWEST_GLIBC
+    assert re.findall(r"\(NEEDED\).*\[(.*)\]", said.stdout) == ["libc.so.6"]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
@@ -115,7 +127,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "mixstack").rglob("*.py")}
     assert modules <= names
     kinds = {Path(name).suffix for name in names if name.startswith("mixstack/")}
-    assert kinds == {".py", ".c", ".h", ".o"}
+    assert kinds == {".py", ".c", ".h", ".o", ".so"}
 
 
 def test_an_installation_pulls_three_packages(wheel: Path) -> None:
@@ -164,7 +176,7 @@ def test_a_probe_that_does_not_compile_shows_what_clang_said(source: Path, tmp_p
     fake.chmod(0o755)
     done = build(source, tmp_path / "dist", CLANG=str(fake))
     assert done.returncode != 0
-    assert "could not compile the probe" in done.stderr
+    assert "could not compile mixstack/bpf/mixstack.bpf.o" in done.stderr
     assert "that is no C" in done.stderr
 
 
@@ -173,12 +185,12 @@ CLANGS = [OLDEST_CLANG, *(n for n in range(OLDEST_CLANG + 1, 30) if shutil.which
 
 
 @pytest.mark.parametrize("version", CLANGS)
-def test_every_clang_of_this_machine_compiles_the_probe(version: int, source: Path) -> None:
+def test_every_clang_of_this_machine_compiles_it(version: int, source: Path) -> None:
     clang = shutil.which(f"clang-{version}")
     if clang is None:
         pytest.skip(f"there is no clang-{version} here")
     done = subprocess.run(
-        [sys.executable, "build_probe.py"],
+        [sys.executable, "build_native.py"],
         cwd=source,
         env={**os.environ, "CLANG": clang},
         capture_output=True,

@@ -12,7 +12,6 @@ from mixstack.privileges.user import (
     User,
     acting_as,
     environment_of,
-    home_of_process,
     invoking_user,
     writer_of,
 )
@@ -95,8 +94,3 @@ def test_as_whom_a_file_is_written(tmp_path: Path) -> None:
     assert writer_of(str(tmp_path / "x"), nobody()) is None  # it may not write there
     assert writer_of("-", nobody()) == nobody()
     assert writer_of("/tmp/x", nobody()) == nobody()
-
-
-def test_the_home_is_not_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/elsewhere")
-    assert home_of_process() == pwd.getpwuid(os.geteuid()).pw_dir

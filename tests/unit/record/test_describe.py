@@ -51,7 +51,7 @@ class Memory:
 
 
 def describer(of: TableSpace | None = None) -> Describer:
-    return Describer(ModuleRegistry(None), of or space())
+    return Describer(ModuleRegistry(), of or space())
 
 
 def anonymous(size: int, path: str = "") -> MapLine:
@@ -82,7 +82,7 @@ def parts(found: list[Described]) -> list[tuple[int, int, str | None, bool]]:
 
 def test_a_file_has_no_table_before_it_is_read(tmp_path: Path) -> None:
     line = line_of(written(tmp_path / "x.so"), start=START)
-    registry = ModuleRegistry(None)
+    registry = ModuleRegistry()
     by = Describer(registry, space())
     ((mapping, entry),) = described(Memory(), line, by=by)
     assert (mapping.module_id, mapping.label) == (None, line.path)
@@ -112,7 +112,7 @@ def test_a_file_has_no_table_before_it_is_read(tmp_path: Path) -> None:
 )
 def test_files_without_a_table(tmp_path: Path, eh_frame: bytes | None, offset: int) -> None:
     line = line_of(written(tmp_path / "x.so", eh_frame), offset, START)
-    registry = ModuleRegistry(None)
+    registry = ModuleRegistry()
     assert registry.find(cast(TargetProcess, Memory()), line) is not None
     ((mapping, entry),) = described(Memory(), line, by=Describer(registry, space()))
     assert entry.kind == MappingKind.NO_TABLE
@@ -121,7 +121,7 @@ def test_files_without_a_table(tmp_path: Path, eh_frame: bytes | None, offset: i
 
 def test_two_mappings_of_a_file_share_its_table(tmp_path: Path) -> None:
     path = written(tmp_path / "x.so")
-    registry, room = ModuleRegistry(None), space()
+    registry, room = ModuleRegistry(), space()
     by = Describer(registry, room)
     lines = [line_of(path, 0, START + 0x10_0000 * i) for i in range(2)]
     registry.find(cast(TargetProcess, Memory()), lines[0])
@@ -135,7 +135,7 @@ def test_two_mappings_of_a_file_share_its_table(tmp_path: Path) -> None:
 
 def test_the_vdso_of_a_real_process() -> None:
     process = TargetProcess.open(os.getpid())
-    registry = ModuleRegistry(None)
+    registry = ModuleRegistry()
     (line,) = (line for line in process.executable_maps() if line.path == VDSO)
     registry.find(process, line)
     ((mapping, entry),) = Describer(registry, space()).describe(process, line, None)

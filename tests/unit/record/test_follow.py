@@ -109,7 +109,7 @@ class Case:
         self.snapshots: list[MappingSnapshot] = []
         self.notes: list[str] = []
         self.names: list[ThreadName] = []
-        registry = ModuleRegistry(None)
+        registry = ModuleRegistry()
         self.shared = Shared(
             cast(Probe, self.probe),
             registry,

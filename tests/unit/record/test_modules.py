@@ -46,8 +46,8 @@ def process() -> TargetProcess:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> ModuleRegistry:
-    return ModuleRegistry(str(tmp_path / "cache"))
+def registry() -> ModuleRegistry:
+    return ModuleRegistry()
 
 
 def space(rows: int = 1 << 20, pages: int = 1 << 16) -> TableSpace:
@@ -146,7 +146,7 @@ def test_the_rules_of_a_debug_file_beside_it(
         registry.preload(str(library))
     assert has_rules(registry.find(Process(), line))  # type: ignore[arg-type]
     (tmp_path / "case.debug").unlink()
-    other = ModuleRegistry(str(tmp_path / "cache"))
+    other = ModuleRegistry()
     assert not has_rules(other.find(Process(), line))  # type: ignore[arg-type]
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixstack.record.tables import Placed, TableSpace, within
+from mixstack.unwind.library import index_pages
 from mixstack.unwind.rows import (
     Row,
     RowKind,
     UnwindTable,
     find_row,
-    index_pages,
     pack_row,
 )
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from mixstack.elf import open_elf
 from mixstack.unwind.bare_code import bare_table
-from mixstack.unwind.cfi import compile_table
+from mixstack.unwind.cfi import compile_table, read_frames
 from mixstack.unwind.decode import decode
-from mixstack.unwind.entries import read_entries
 from mixstack.unwind.rows import Row, RowKind, UnwindTable, find_row, unpack_row
 
 from .images import shared_object
@@ -31,10 +30,8 @@ def test_where_a_rule_is_proven_it_is_what_the_file_says(name: str) -> None:
         pytest.skip(f"{name} is not installed")
     wrong, proven = [], 0
     with open_elf(str(path)) as elf:
-        section = elf.section(".eh_frame")
-        assert section is not None
         table = compile_table(elf)
-        entries = read_entries(bytes(section.data), section.vaddr)
+        entries = list(read_frames(elf))
         for fde in entries[:: max(1, len(entries) // 700)]:
             if fde.size <= _LARGEST:
                 ours = bare_table(elf.read(fde.start, fde.size), fde.start)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixstack.elf import BadElf, Elf
-from mixstack.unwind.cfi import CodeRange, compile_rows, compile_table, compile_vdso
-from mixstack.unwind.entries import read_entries
+from mixstack.unwind.cfi import CodeRange, compile_table, compile_vdso
+from mixstack.unwind.library import Frames, FrameSection
 from mixstack.unwind.rows import Row, RowKind, find_row, unpack_row
 
 from .images import CODE_AT, cie, elf_image, entry, fde
@@ -30,7 +30,8 @@ def section(*parts: tuple[int, int, bytes]) -> bytes:
 
 
 def rules(data: bytes) -> list[Row]:
-    return [unpack_row(word) for word in compile_rows(read_entries(data, SECTION_AT), CODE)]
+    words = Frames([FrameSection(data, SECTION_AT)]).rows(*CODE)
+    return [unpack_row(word) for word in words]
 
 
 def rsp(pc: int, offset: int) -> Row:
@@ -312,8 +313,7 @@ def test_any_instructions_give_a_table_that_can_be_searched(
     data = cie(b"\x0c\x07\x08\x90\x01" + initial)
     for start, size, code in parts:
         data += fde(len(data), start, size, code)
-    words = compile_rows(read_entries(data, SECTION_AT), CODE)
-    found = [unpack_row(word) for word in words]
+    found = rules(data)
     assert found[0].pc == 0
     assert [row.pc for row in found] == sorted({row.pc for row in found})
     assert all(a[1:] != b[1:] for a, b in pairwise(found))
@@ -341,5 +341,5 @@ def test_any_instructions_give_a_table_that_can_be_searched(
 def test_hostile_sections_cost_linear_time(data: bytes) -> None:
     """All take well below a second; a quadratic parser needs minutes for any of them."""
     start = time.process_time()
-    compile_rows(read_entries(data, SECTION_AT), CODE)
+    rules(data)
     assert time.process_time() - start < 5

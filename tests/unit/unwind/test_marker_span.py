@@ -10,7 +10,7 @@ from mixstack.elf import open_elf
 from mixstack.target.interpreter import FoundInterpreter, find_interpreter
 from mixstack.target.process import TargetProcess
 from mixstack.target.thread_states import walk_thread_states
-from mixstack.unwind.cache import load_table
+from mixstack.unwind.cfi import compile_table
 from mixstack.unwind.marker_span import PROLOGUE_SIZE, MarkerSpan, find_marker_span
 from mixstack.unwind.rows import Row, RowKind, UnwindTable, find_row
 from tests.interpreters import Build, supported
@@ -110,7 +110,7 @@ def _span(process: TargetProcess, found: FoundInterpreter) -> MarkerSpan | None:
     assert found.evaluator is not None
     start, end = found.evaluator
     with open_elf(process.open_path(found.module_map)) as elf:
-        table: UnwindTable | None = load_table(elf, None)
+        table: UnwindTable | None = compile_table(elf)
         code = elf.read(start, min(PROLOGUE_SIZE, end - start))
     assert table is not None
     previous = found.layout.frame_previous

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixstack.unwind.library import index_pages
 from mixstack.unwind.rows import (
     CFA_LIMIT,
     PC_MASK,
@@ -18,7 +19,6 @@ from mixstack.unwind.rows import (
     UnwindTable,
     find_gap,
     find_row,
-    index_pages,
     pack_row,
     unpack_row,
 )

@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixstack.elf import open_elf
-from mixstack.unwind.cfi import compile_table
+from mixstack.unwind.cfi import compile_table, read_frames
 from mixstack.unwind.decode import Flow, decode
-from mixstack.unwind.entries import read_entries
 from mixstack.unwind.rows import Row, RowKind, UnwindTable, find_row, unpack_row
 from mixstack.unwind.way_out import way_out
 
@@ -32,10 +31,8 @@ def test_from_any_place_it_is_what_the_file_says(name: str) -> None:
     chance = random.Random(name)
     wrong, rows, places = [], 0, 0
     with open_elf(str(path)) as elf:
-        section = elf.section(".eh_frame")
-        assert section is not None
         table = compile_table(elf)
-        entries = read_entries(bytes(section.data), section.vaddr)
+        entries = list(read_frames(elf))
         for fde in chance.sample(entries, min(500, len(entries))):
             code = elf.read(fde.start, fde.size)
             executed = sorted(_executed(code))

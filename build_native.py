@@ -1,4 +1,4 @@
-"""The build hook: compile the probe with clang, into the wheel."""
+"""The build hook: compile with clang what is not Python, into the wheel."""
 
 from __future__ import annotations
 
@@ -14,38 +14,48 @@ try:
 except ImportError:  # run by hand, outside of a build
     BuildHookInterface = object
 
-SOURCE = os.path.join("mixstack", "bpf", "mixstack.bpf.c")
-OBJECT = os.path.join("mixstack", "bpf", "mixstack.bpf.o")
+PROBE = os.path.join("mixstack", "bpf", "mixstack.bpf.c")
+LIBRARY = os.path.join("mixstack", "unwind", "c")
 FLAGS = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-Wno-unused-function"]
+# It computes with numbers from anyone's files: they may wrap.
+LIBRARY_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fwrapv", "-shared", "-fPIC"]
+LIBRARY_FLAGS += ["-fvisibility=hidden", "-fstack-protector-strong"]
 OLDEST = 14
 
 
-class ProbeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     """Runs for wheels and editable installs."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and mark the wheel as fit for x86-64 Linux and any Python 3."""
-        compile_probe(self.root)
+        compile_all(self.root)
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-manylinux2014_x86_64"
 
 
-def compile_probe(root: str) -> None:
-    """Write the object beside its source. Raises SystemExit with what to install."""
+def compile_all(root: str) -> None:
+    """Write both beside their sources. Raises SystemExit with what to install."""
     clang = find_clang()
     if clang is None:
         raise SystemExit(
-            "mixstack: building the probe needs clang 14 or later, and there is none in $PATH.\n"
+            "mixstack: building it needs clang 14 or later, and there is none in $PATH.\n"
             "hint: apt-get install clang   (Fedora: dnf install clang), or install a wheel"
         )
+    _compile(root, [clang, *FLAGS, "-c", PROBE], PROBE.removesuffix(".c") + ".o")
+    parts = sorted(name for name in os.listdir(os.path.join(root, LIBRARY)) if name.endswith(".c"))
+    sources = [os.path.join(LIBRARY, name) for name in parts]
+    _compile(root, [clang, *LIBRARY_FLAGS, *sources], os.path.join(LIBRARY, "libmixstack.so"))
+
+
+def _compile(root: str, command: list[str], output: str) -> None:
     # Paths of the machine that builds would end up in the object.
     mapping = f"-ffile-prefix-map={root}=."
-    new = f"{OBJECT}.{os.getpid()}"  # a recorder that starts meanwhile finds the old one, whole
-    command = [clang, *FLAGS, mapping, "-c", SOURCE, "-o", new]
+    new = f"{output}.{os.getpid()}"  # a recorder that starts meanwhile finds the old one, whole
+    command = [*command, mapping, "-o", new]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"mixstack: {clang} could not compile the probe:\n{done.stderr}")
-    os.replace(os.path.join(root, new), os.path.join(root, OBJECT))
+        raise SystemExit(f"mixstack: {command[0]} could not compile {output}:\n{done.stderr}")
+    os.replace(os.path.join(root, new), os.path.join(root, output))
 
 
 def find_clang() -> str | None:
@@ -69,4 +79,4 @@ def find_clang() -> str | None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
         sys.exit(0 if find_clang() else 1)
-    compile_probe(os.path.dirname(os.path.abspath(__file__)))
+    compile_all(os.path.dirname(os.path.abspath(__file__)))
