@@ -20,7 +20,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check --no-input
 # What an installation is made from; the rest of the package is used in place.
-PARTS := $(wildcard mixstack/bpf/*.[ch] mixstack/unwind/c/*.[ch]) build_native.py pyproject.toml
+PARTS := $(wildcard mixstack/bpf/*.[ch] mixstack/compiled/*.[ch]) build_native.py pyproject.toml
 
 # The interpreters of other releases run in root folders of their own, made once and kept.
 TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)

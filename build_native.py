@@ -15,11 +15,12 @@ except ImportError:  # run by hand, outside of a build
     BuildHookInterface = object
 
 PROBE = os.path.join("mixstack", "bpf", "mixstack.bpf.c")
-LIBRARY = os.path.join("mixstack", "unwind", "c")
+LIBRARY = os.path.join("mixstack", "compiled")
 FLAGS = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-Wno-unused-function"]
-# It computes with numbers from anyone's files: they may wrap.
-LIBRARY_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fwrapv", "-shared", "-fPIC"]
+LIBRARY_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
 LIBRARY_FLAGS += ["-fvisibility=hidden", "-fstack-protector-strong"]
+# It computes with numbers from anyone's files, which may wrap, and sorts records by their words.
+LIBRARY_FLAGS += ["-fwrapv", "-fno-strict-aliasing"]
 OLDEST = 14
 
 

@@ -115,6 +115,11 @@ class Elf:
         data = self._data[offset : offset + size]
         return Section(vaddr, data, entry_size, link, bool(flags & _SHF_COMPRESSED))
 
+    def section_bounds(self) -> list[tuple[int, int]]:
+        """`[start, end)` of each section's bytes in memory, by index; those of NOBITS are empty."""
+        found = (self.section_at(index) for index in range(len(self._headers)))
+        return [(s.vaddr, s.vaddr + len(s.data)) if s is not None else (0, 0) for s in found]
+
     @property
     def build_id(self) -> str | None:
         """The GNU build-id in lower-case hex, or None (gabi: SHT_NOTE; NT_GNU_BUILD_ID)."""
@@ -132,6 +137,14 @@ class Elf:
             if s.offset <= offset < s.offset + s.file_size:
                 return s.vaddr + (offset - s.offset)
         return None
+
+    def code(self) -> list[tuple[int, memoryview]]:
+        """The executable segments: the file's own addresses, and the bytes that lie there."""
+        return [
+            (s.vaddr, self._data[s.offset : s.offset + s.file_size])
+            for s in self.segments
+            if s.executable
+        ]
 
     def read(self, vaddr: int, size: int) -> bytes:
         """Up to `size` bytes of the file's image at its own address `vaddr`; b"" outside of it."""

@@ -13,7 +13,7 @@ class Memory(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __setitem__(self, where: slice, data: bytes | bytearray, /) -> None: ...
+    def __setitem__(self, where: slice, data: bytes | bytearray | memoryview, /) -> None: ...
 
 
 class KernelMemory:
@@ -30,7 +30,7 @@ class KernelMemory:
     def __len__(self) -> int:
         return self._size
 
-    def __setitem__(self, where: slice, data: bytes | bytearray) -> None:
+    def __setitem__(self, where: slice, data: bytes | bytearray | memoryview) -> None:
         """Raises ValueError if the data are of another size."""
         start, stop, _ = where.indices(self._size)
         if len(data) != stop - start:

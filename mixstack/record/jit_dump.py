@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from mixstack.compiled.frames import Frames, FrameSection
 from mixstack.jit.jitdump import (
     HEAD_SIZE,
     RECORD_SIZE,
@@ -24,7 +25,6 @@ from mixstack.jit.model import JitSource
 from mixstack.record.growing_file import GrowingFile, Window
 from mixstack.record.jit_debugger import JitFrames
 from mixstack.record.jit_entries import JitEntries
-from mixstack.unwind.library import Frames, FrameSection
 
 _RECORDS: Final = 5_000  # per look
 _RECORDS_MAX: Final = 1 << 19

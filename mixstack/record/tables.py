@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
 from mixstack.bpf.memory import Memory
+from mixstack.compiled.frames import shifted_pages
 from mixstack.unwind.rows import UnwindTable
 
 
@@ -45,20 +45,9 @@ class TableSpace:
         if (self._page_end + pages) * 8 > len(self._pages):
             return None
         self._rows[self._row_end * 8 : (self._row_end + rows) * 8] = table.rows
-        entries = _behind(table.pages, self._row_end)
+        entries = shifted_pages(table.pages, self._row_end)
         self._pages[self._page_end * 8 : (self._page_end + pages) * 8] = entries
         placed = Placed(self._page_end, pages)
         self._row_end += rows
         self._page_end += pages
         return placed
-
-
-def _behind(entries: bytes, rows: int) -> bytes:
-    """Page entries (u32 index of a row, u32 count) for a table with so many rows before it.
-
-    As one addition of very large numbers: torch has a million entries. No index carries into the
-    count beside it, since all rows are within the probe's memory.
-    """
-    more = struct.pack("<II", rows, 0) * (len(entries) // 8)
-    added = int.from_bytes(entries, "little") + int.from_bytes(more, "little")
-    return added.to_bytes(len(entries), "little")

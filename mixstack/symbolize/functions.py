@@ -7,7 +7,6 @@ nameless function are one frame, `module+0x<its start>`, and not one for each in
 from __future__ import annotations
 
 import struct
-from array import array
 from bisect import bisect_right
 from typing import Final
 
@@ -28,8 +27,8 @@ class FunctionRanges:
 
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
-        self._starts: array[int] = array("q")
-        self._fdes: array[int] = array("q")
+        self._vaddr = 0
+        self._index: memoryview[int] | None = None  # starts and FDEs, in turn, less that address
         section = elf.section(".eh_frame_hdr")
         if section is None or len(section.data) < _TABLE_AT:
             return
@@ -37,18 +36,19 @@ class FunctionRanges:
         if (version, count_encoding, table_encoding) != (1, _UDATA4, _DATAREL_SDATA4):
             return
         (count,) = struct.unpack_from("<I", section.data, _TABLE_AT - 4)
-        entries: array[int] = array("i")
         table = section.data[_TABLE_AT : _TABLE_AT + 8 * count]
-        entries.frombytes(table[: len(table) // 8 * 8])
-        self._starts = array("q", [section.vaddr + at for at in entries[0::2]])
-        self._fdes = array("q", [section.vaddr + at for at in entries[1::2]])
+        self._vaddr, self._index = section.vaddr, table[: len(table) // 8 * 8].cast("i")
 
     def find(self, vaddr: int) -> tuple[int, int] | None:
         """`[start, end)` of the function that covers an address, or None."""
-        at = bisect_right(self._starts, vaddr) - 1
+        index = self._index
+        if index is None:
+            return None
+        starts = range(0, len(index), 2)
+        at = bisect_right(starts, vaddr - self._vaddr, key=index.__getitem__) - 1
         if at < 0:
             return None
-        start, fde = self._starts[at], self._fdes[at]
+        start, fde = self._vaddr + index[2 * at], self._vaddr + index[2 * at + 1]
         data = self._elf.read(fde, _FDE.size) if fde >= 0 else b""
         if len(data) < _FDE.size:
             return None

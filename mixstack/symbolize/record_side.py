@@ -38,7 +38,7 @@ def tables_of(
         debug = find_debug_file(elf, path, roots)
         mini = mini_debug_info(elf) if debug is None else None
         more = [file for file in (debug and debug.elf, mini) if file is not None]
-    return SymbolTable.of(elf, *more), FunctionRanges(elf)
+    return SymbolTable(elf, *more), FunctionRanges(elf)
 
 
 class ModuleSymbols:
@@ -79,7 +79,7 @@ class ModuleSymbols:
         if module_id not in self._tables:
             try:
                 elf = Elf(memoryview(image), "[vdso]")
-                self._tables[module_id] = SymbolTable.of(elf), FunctionRanges(elf)
+                self._tables[module_id] = SymbolTable(elf), FunctionRanges(elf)
             except BadElf:
                 self._tables[module_id] = None
         return self._look_up(module_id, vaddrs)

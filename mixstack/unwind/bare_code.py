@@ -13,9 +13,9 @@ from array import array
 from typing import Final, NamedTuple
 
 from mixstack.bpf.wire import PAGE_SIZE, RowKind
+from mixstack.compiled.frames import index_pages
 
 from .decode import Flow, Instruction, decode
-from .library import index_pages
 from .rows import KIND_SHIFT, Row, UnwindTable, pack_row
 
 FUNCTION_MAX: Final = 1 << 17  # bytes; the largest kernels of MKL and OpenBLAS are below

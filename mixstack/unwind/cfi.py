@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from mixstack.bpf.wire import PAGE_SIZE
+from mixstack.compiled.frames import Frames, FrameSection, index_pages
 from mixstack.elf import BadElf, Elf, Section
 
-from .callees import with_slots
-from .library import Frames, FrameSection, index_pages
 from .rows import CODE_MAX, SECTION_MAX, UnwindTable
 
 _DEBUG_FRAME: Final = ".debug_frame"
@@ -32,11 +31,10 @@ def compile_table(elf: Elf, debug_frame: bytes = b"") -> UnwindTable:
     """
     code = code_range(elf)
     frames = read_frames(elf, debug_frame)
-    rows = frames.rows(*code)
-    if len(rows) == 1:
+    rows = frames.rows(*code, elf.code())
+    if len(rows) == 8:
         raise BadElf(f"{elf.name}: its call frame information says nothing of the code")
-    rows = with_slots(rows, code.base, elf, frames)
-    return UnwindTable(code.base, rows.tobytes(), index_pages(rows, code.end - code.base))
+    return UnwindTable(code.base, rows, index_pages(rows, code.end - code.base))
 
 
 def read_frames(elf: Elf, debug_frame: bytes = b"") -> Frames:
@@ -47,7 +45,7 @@ def read_frames(elf: Elf, debug_frame: bytes = b"") -> Frames:
     if any(len(section.data) > SECTION_MAX for section in sections.values()):
         raise BadElf(f"{elf.name}: call frame information of absurd size")
     return Frames(
-        FrameSection(bytes(section.data), section.vaddr, name == _DEBUG_FRAME)
+        FrameSection(section.data, section.vaddr, name == _DEBUG_FRAME)
         for name, section in sections.items()
     )
 
@@ -94,6 +92,6 @@ def compile_jit(eh_frame: bytes, address: int, code: tuple[int, int]) -> UnwindT
     """
     start, end = code[0] & -PAGE_SIZE, code[1]
     rows = Frames([FrameSection(eh_frame, address)]).rows(start, end)
-    if len(rows) == 1:
+    if len(rows) == 8:
         return None
-    return UnwindTable(start, rows.tobytes(), index_pages(rows, end - start))
+    return UnwindTable(start, rows, index_pages(rows, end - start))

@@ -12,19 +12,23 @@ from collections.abc import Iterable
 from typing import Final
 
 from mixstack.bpf.wire import PAGE_SHIFT
+from mixstack.compiled.frames import index_pages
 from mixstack.elf import Elf
 from mixstack.elf_names import find_symbols
-from mixstack.unwind.library import index_pages
 from mixstack.unwind.rows import KIND_SHIFT, PC_MASK, RowKind, UnwindTable
 
 BEGINS: Final = (
     b"_ZN8greenlet12UserGreenlet15inner_bootstrapEP9_greenletP7_object",  # greenlet 2 and later
 )
+_NAMES_MAX: Final = 1 << 22  # bytes: greenlet has 100 kB; those of torch take a tenth of a second
 _ROOT: Final = RowKind.ROOT << KIND_SHIFT
 
 
 def with_roots(table: UnwindTable, elf: Elf) -> UnwindTable:
     """The table of this file, in which the functions that begin a C stack are roots."""
+    names = [elf.section(name) for name in (".dynstr", ".strtab")]
+    if any(section is not None and len(section.data) > _NAMES_MAX for section in names):
+        return table
     symbols = find_symbols(elf, BEGINS).values()
     functions = [(s.address - table.base, s.address - table.base + s.size) for s in symbols]
     return with_root_ranges(table, functions) if functions else table

@@ -75,8 +75,8 @@ class UnwindTable(NamedTuple):
     """
 
     base: int
-    rows: bytes
-    pages: bytes
+    rows: bytes | memoryview
+    pages: bytes | bytearray
 
 
 def pack_row(row: Row) -> int:

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from mixstack.unwind.library import index_pages
+from mixstack.compiled.frames import index_pages
 from mixstack.unwind.rows import Row, RowKind, UnwindTable, pack_row
 
 ARENA_SIZE: Final = 16 * 4096

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mixstack.bpf.wire import PAGE_SIZE, RowKind
+from mixstack.compiled.frames import index_pages
 
 from .decode import Flow, Instruction, decode
-from .library import index_pages
 from .rows import KIND_SHIFT, Row, UnwindTable, pack_row
 
 INSTRUCTIONS_MAX: Final = 1 << 13

@@ -34,12 +34,13 @@ ARROWS: dict[str, set[str]] = {
     "privileges": set(),
     "bpf": {"errors", "privileges", "beside"},
     "elf_names": {"elf"},
-    "unwind": {"elf", "elf_names", "errors", "bpf.wire"},  # the rows are the probe's structs
+    "compiled": {"errors", "bpf.wire"},
+    "unwind": {"elf", "elf_names", "compiled", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
     # samples are stored as the probe sent them
     "capture": {"model", "jit.model", "columns", "errors", "collector", "bpf.wire"},
     "jit": {"elf"},
-    "symbolize": {"model", "elf", "jit"},
+    "symbolize": {"model", "elf", "jit", "compiled"},
     "merge": {"model", "columns"},
     "export": {"model"},
     "record": {
@@ -51,6 +52,7 @@ ARROWS: dict[str, set[str]] = {
         "elf",
         "elf_names",
         "bpf",
+        "compiled",
         "unwind",
         "target",
         "capture.writer",
@@ -101,7 +103,6 @@ PURE = (
     "capture.layout",
 )
 IMPURE = {
-    "unwind.library": "calls the library that compiles tables",
     "symbolize.kernel": "reads the kernel's own symbol table",
     "symbolize.record_side": "opens the files whose symbols are wanted",
     "symbolize.offline": "the same, for a capture that was cut off",

@@ -19,7 +19,7 @@ import mixstack
 ROOT = Path(__file__).parents[2]
 PARTS = ("mixstack", "pyproject.toml", "README.md", "LICENSE", "build_native.py")
 # What is compiled, and its e_machine (elf.h).
-COMPILED = {"mixstack/bpf/mixstack.bpf.o": 247, "mixstack/unwind/c/libmixstack.so": 62}
+COMPILED = {"mixstack/bpf/mixstack.bpf.o": 247, "mixstack/compiled/libmixstack.so": 62}
 NEWEST_GLIBC = (2, 17)  # that manylinux2014 promises
 
 
@@ -111,7 +111,7 @@ def test_the_wheel_holds_what_is_compiled_and_no_path_of_the_builder(
 
 
 def test_the_library_asks_for_an_old_libc_only() -> None:
-    path = ROOT / "mixstack/unwind/c/libmixstack.so"
+    path = ROOT / "mixstack/compiled/libmixstack.so"
     said = subprocess.run(["readelf", "-dV", path], check=True, capture_output=True, text=True)
     wanted = re.findall(r"GLIBC_(\d+)\.(\d+)", said.stdout)
     assert wanted

@@ -21,7 +21,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
     machines = [WELL]
     monkeypatch.setattr(look, "look_at_machine", lambda: machines[-1])
     monkeypatch.setattr(
-        look, "look_at_target", lambda pid, _: replace(PROCESS, pid=pid, command=(HOSTILE,))
+        look, "look_at_target", lambda pid: replace(PROCESS, pid=pid, command=(HOSTILE,))
     )
     return machines
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixstack.compiled.frames import index_pages
 from mixstack.record.tables import Placed, TableSpace, within
-from mixstack.unwind.library import index_pages
 from mixstack.unwind.rows import (
     Row,
     RowKind,

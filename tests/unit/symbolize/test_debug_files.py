@@ -160,7 +160,7 @@ def test_symbols_of_a_stripped_file(stripped: Stripped, tmp_path: Path) -> None:
         without, _ = tables_of(file, PROGRAM, ())
         table, _ = tables_of(file, PROGRAM, (str(tmp_path),))
     with open_elf(str(stripped.program.parent / "whole")) as file:
-        whole = SymbolTable.of(file)
+        whole = SymbolTable(file)
     addresses = [a for s, e in functions_of(stripped.program.parent / "whole") for a in range(s, e)]
     assert not any(without.find(a) for a in addresses)
     assert [table.find(a) for a in addresses] == [whole.find(a) for a in addresses]
@@ -213,7 +213,7 @@ def image(*symbols: Sym) -> Elf:
 
 def test_files_add_up() -> None:
     own, other = image(Sym("f", 0x1100, 8)), image(Sym("g", 0x1200, 8))
-    table = SymbolTable.of(own, other)
+    table = SymbolTable(own, other)
     assert [table.find(a) for a in (0x1100, 0x1200, 0x1300)] == [
         (0x1100, 0x1108, "f"), (0x1200, 0x1208, "g"), None,
     ]  # fmt: skip
@@ -222,7 +222,7 @@ def test_files_add_up() -> None:
 def test_an_end_that_another_file_leaves_open_is_unknown() -> None:
     """Where its sections end is not what the program's do."""
     other = image(Sym("_init", 0x1100, 0), Sym("local", 0x1F00, 8, binding=LOCAL))
-    assert SymbolTable.of(image(Sym("f", 0x1200, 8)), other).find(0x1100) is None
+    assert SymbolTable(image(Sym("f", 0x1200, 8)), other).find(0x1100) is None
 
 
 # --- what dwz makes ---------------------------------------------------------------------------

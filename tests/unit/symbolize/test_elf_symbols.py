@@ -34,7 +34,7 @@ from tests.unit.symbolize.images import (
 
 
 def table_of(image: bytes) -> SymbolTable:
-    return SymbolTable.of(Elf(memoryview(image), "image"))
+    return SymbolTable(Elf(memoryview(image), "image"))
 
 
 def name_at(image: bytes, address: int) -> str | None:
@@ -198,7 +198,7 @@ def check_against_nm(path: str, count: int = 2000) -> None:
     ranges = sorted({r for of in oracle.values() for r in of})
     assert ranges, f"nm knows no function of {path}"
     with open_elf(path) as file:
-        table = SymbolTable.of(file)
+        table = SymbolTable(file)
         low, high = ranges[0][0], max(end for _, end in ranges)
         random.seed(path)
         addresses = [random.randrange(low, high) for _ in range(count)]
@@ -277,7 +277,7 @@ def test_compiled_program_agrees_with_addr2line(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     with open_elf(str(program)) as file:
-        table = SymbolTable.of(file)
+        table = SymbolTable(file)
         ours = [(table.find(a) or ("", "", "??"))[2] for a in addresses]
     theirs = done.stdout.splitlines()[::2]
     same = {"alias_of_outer": "outer"}
@@ -291,7 +291,7 @@ def test_a_large_table_takes_little_memory() -> None:
     image = Elf(memoryview(elf(syms)), "image")
     tracemalloc.start()
     try:
-        table = SymbolTable.of(image)
+        table = SymbolTable(image)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

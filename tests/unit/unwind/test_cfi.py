@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixstack.compiled.frames import Frames, FrameSection
 from mixstack.elf import BadElf, Elf
 from mixstack.unwind.cfi import CodeRange, compile_table, compile_vdso
-from mixstack.unwind.library import Frames, FrameSection
 from mixstack.unwind.rows import Row, RowKind, find_row, unpack_row
 
 from .images import CODE_AT, cie, elf_image, entry, fde
@@ -30,8 +30,8 @@ def section(*parts: tuple[int, int, bytes]) -> bytes:
 
 
 def rules(data: bytes) -> list[Row]:
-    words = Frames([FrameSection(data, SECTION_AT)]).rows(*CODE)
-    return [unpack_row(word) for word in words]
+    rows = Frames([FrameSection(data, SECTION_AT)]).rows(*CODE)
+    return [unpack_row(word) for word in rows.cast("Q")]
 
 
 def rsp(pc: int, offset: int) -> Row:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixstack.unwind.library import index_pages
+from mixstack.compiled.frames import index_pages
 from mixstack.unwind.rows import (
     CFA_LIMIT,
     PC_MASK,

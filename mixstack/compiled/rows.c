@@ -5,6 +5,8 @@
 
 #include "frames.h"
 
+enum { FOR_CALLS = 1 << 16 };
+
 /* Code with rules: [start, stop) from the table's base, and its rows, pc counted from the start. */
 struct region {
 	ms_u64 start, stop;
@@ -20,8 +22,7 @@ struct table {
 	ms_u64 rule;	/* of the last one */
 };
 
-/* The rows of one FDE, as `follow` gives them. */
-static long rows_of(const struct ms_frames *frames, const struct ms_fde *fde, ms_u64 followed, ms_u64 *rows)
+long ms_frames_rows_of(const struct ms_frames *frames, const struct ms_fde *fde, ms_u64 followed, ms_u64 *rows)
 {
 	const struct cie *cie = &frames->cies[fde->cie];
 	const ms_u8 *data = frames->sections[fde->section].data;
@@ -55,10 +56,10 @@ static void add_region(struct table *table, const struct region *region)
 }
 
 /* The most rows that the FDEs give, together: a row is an instruction of at least a byte, the end of an FDE, or
- * the gap behind it. *longest: of a single one. */
+ * the gap behind it; and some that calls need. *longest: of a single one. */
 static ms_u64 rows_max(const struct ms_frames *frames, ms_u64 *longest)
 {
-	ms_u64 i, all = 2;
+	ms_u64 i, all = FOR_CALLS;
 
 	*longest = 0;
 	for (i = 0; i < frames->n_fdes; i++) {
@@ -71,7 +72,7 @@ static ms_u64 rows_max(const struct ms_frames *frames, ms_u64 *longest)
 	return all;
 }
 
-/* Bytes of room that `ms_frames_rows` and `ms_frames_rows_of` need. */
+/* Bytes of room that `ms_frames_rows` needs. */
 EXPORT ms_u64 ms_frames_room(const struct ms_frames *frames)
 {
 	ms_u64 longest;
@@ -81,16 +82,19 @@ EXPORT ms_u64 ms_frames_room(const struct ms_frames *frames)
 
 /* The rows for the code [base, end), sorted by pc, the first at pc 0. Where no FDE speaks there is a row of kind
  * NONE; two neighbours never have the same rule. An FDE is cut where the next one starts: who starts later knows
- * the place better. Returns how many there are; -1: no memory, or more code than rows can count. */
-EXPORT long ms_frames_rows(const struct ms_frames *frames, ms_u64 base, ms_u64 end, ms_u64 *rows)
+ * the place better. code: what lies there, as far as it is known, for the rules that need it. Returns how many there are;
+ * -1: no memory, or more code than rows can count. */
+EXPORT long ms_frames_rows(const struct ms_frames *frames, const struct segment *code, ms_u32 n_code, ms_u64 base,
+			   ms_u64 end, ms_u64 *rows)
 {
 	struct table table = { rows, 0, 0, ~0ULL };
-	ms_u64 pages_end = (end - base + MS_PAGE_SIZE - 1) & ~(MS_PAGE_SIZE - 1ULL), *room, longest, i, turn = 0;
+	ms_u64 pages_end = (end - base + MS_PAGE_SIZE - 1) & ~(MS_PAGE_SIZE - 1ULL);
+	ms_u64 *room, longest, most, i, turn = 0;
 	struct region region, before = { 0, 0, 0, 0 };
 
 	if (end < base || end - base > PC_MASK)
 		return -1;
-	rows_max(frames, &longest);
+	most = rows_max(frames, &longest);
 	room = malloc(2 * longest * sizeof(*room) + 1);
 	if (!room)
 		return -1;
@@ -102,7 +106,7 @@ EXPORT long ms_frames_rows(const struct ms_frames *frames, ms_u64 base, ms_u64 e
 		region.start = fde->start - base;
 		region.stop = fde->size < end - fde->start ? region.start + fde->size : end - base;
 		region.rows = room + turn * longest;
-		region.count = rows_of(frames, fde, RBP, region.rows);
+		region.count = ms_frames_rows_of(frames, fde, RBP, region.rows);
 		if (region.count < 0)
 			continue;
 		if (before.rows && before.start < region.start) {
@@ -118,13 +122,7 @@ EXPORT long ms_frames_rows(const struct ms_frames *frames, ms_u64 base, ms_u64 e
 	if (table.covered < pages_end)
 		add_row(&table, NO_RULE, table.covered);
 	free(room);
-	return (long)table.count;
-}
-
-/* The rows of the FDE of that index, with another register in the place of rbp; -1 if it is broken. */
-EXPORT long ms_frames_rows_of(const struct ms_frames *frames, ms_u64 index, ms_u64 followed, ms_u64 *rows)
-{
-	return index < frames->n_fdes ? rows_of(frames, &frames->fdes[index], followed, rows) : -1;
+	return add_slots(frames, code, n_code, base, rows, table.count, most);
 }
 
 /* The index over `count` rows (sorted, the first at pc 0) for so many pages of code. */
@@ -143,4 +141,13 @@ EXPORT void ms_index_pages(const ms_u64 *rows, ms_u64 count, struct ms_page *pag
 		pages[page].row = (ms_u32)first;
 		pages[page].rows = (ms_u32)(at - first);
 	}
+}
+
+/* Page entries for a table with so many rows before it. */
+EXPORT void ms_shift_pages(const struct ms_page *pages, ms_u64 n_pages, ms_u32 rows, struct ms_page *to)
+{
+	ms_u64 i;
+
+	for (i = 0; i < n_pages; i++)
+		to[i] = (struct ms_page){ pages[i].row + rows, pages[i].rows };
 }

@@ -6,7 +6,7 @@
 #ifndef MIXSTACK_DWARF_H
 #define MIXSTACK_DWARF_H
 
-#include "../../bpf/mixstack.h"
+#include "../bpf/mixstack.h"
 
 enum {
 	RBP = 6, /* x86-64 psABI, table 3.36: DWARF register numbers */

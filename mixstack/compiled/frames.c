@@ -8,11 +8,13 @@
 #include <stdlib.h>
 
 #include "frames.h"
+#include "sort.h"
 
 enum {
 	CIE_MAX = 1 << 10, /* bytes; they have 20 to 30 */
 
 	EXTENDED = 0xffffffff, /* the length of an entry of 64-bit DWARF: no section is that large */
+	FDE_WORDS = sizeof(struct ms_fde) / 8,
 	PCREL = 0x10,
 	OMIT = 0xff,
 };
@@ -127,7 +129,7 @@ static void read_cie(struct cie *cie, struct reader r, int debug)
 		encoding = read_augmentation(cie, letters + 1, data);
 	}
 	cie->instructions = r;
-	cie->known = !r.broken && return_register == RIP && cie->code_align <= PC_MASK &&
+	cie->known = !r.broken && return_register == RIP && cie->code_align && cie->code_align <= PC_MASK &&
 		     pointer_format(cie, encoding) && begin(cie, RBP, &cie->initial);
 }
 
@@ -213,44 +215,6 @@ static void read_section(struct ms_frames *frames, ms_u32 number)
 
 /* ---- all entries, in order ---------------------------------------------------------------------- */
 
-static ms_u64 sort_key(const struct ms_fde *fde, unsigned digit)
-{
-	return (digit < 8 ? fde->size >> 8 * digit : fde->start >> 8 * (digit - 8)) & 0xff;
-}
-
-/* By start, then by size; digit by digit, as hostile orders cost no more than others then. 0: no memory. */
-static int sort_fdes(struct ms_fde **fdes, ms_u64 count)
-{
-	struct ms_fde *from = *fdes, *to = malloc((count + 1) * sizeof(*to)), *other;
-	ms_u64 places[256], i, sum;
-	unsigned digit;
-
-	if (!to)
-		return 0;
-	for (digit = 0; digit < 16; digit++) {
-		for (i = 0; i < 256; i++)
-			places[i] = 0;
-		for (i = 0; i < count; i++)
-			places[sort_key(&from[i], digit)]++;
-		if (!count || places[sort_key(&from[0], digit)] == count)
-			continue; /* all have the same */
-		for (i = sum = 0; i < 256; i++) {
-			ms_u64 more = places[i];
-
-			places[i] = sum;
-			sum += more;
-		}
-		for (i = 0; i < count; i++)
-			to[places[sort_key(&from[i], digit)]++] = from[i];
-		other = from;
-		from = to;
-		to = other;
-	}
-	*fdes = from;
-	free(to);
-	return 1;
-}
-
 /* How many of the FDEs, which are sorted, begin at an address or before it. */
 static ms_u64 count_up_to(const struct ms_fde *fdes, ms_u64 count, ms_u64 address)
 {
@@ -318,7 +282,11 @@ EXPORT int ms_frames_add(struct ms_frames *frames, const ms_u8 *data, ms_u64 siz
 				frames->fdes[kept++] = frames->fdes[i];
 		frames->n_fdes = kept;
 	}
-	return sort_fdes(&frames->fdes, frames->n_fdes) ? 0 : -1;
+	/* By start, then by size. */
+	if (!sort_records((void **)&frames->fdes, frames->n_fdes, FDE_WORDS, 1) ||
+	    !sort_records((void **)&frames->fdes, frames->n_fdes, FDE_WORDS, 0))
+		return -1;
+	return 0;
 }
 
 EXPORT ms_u64 ms_frames_count(const struct ms_frames *frames)
@@ -337,8 +305,7 @@ EXPORT void ms_frames_ranges(const struct ms_frames *frames, ms_u64 *ranges)
 	}
 }
 
-/* Index of the largest FDE that begins at an address; -1: there is none. */
-EXPORT long ms_frames_find(const struct ms_frames *frames, ms_u64 start)
+long ms_frames_find(const struct ms_frames *frames, ms_u64 start)
 {
 	ms_u64 behind = count_up_to(frames->fdes, frames->n_fdes, start);
 
