@@ -30,6 +30,12 @@ _FUNCTIONS: Final = {
     "ms_frames_rows": (_LONG, ADDRESS, ADDRESS, ctypes.c_uint32, _U64, _U64, ADDRESS),
     "ms_index_pages": (None, ADDRESS, _U64, ADDRESS, _U64),
     "ms_shift_pages": (None, ADDRESS, _U64, ctypes.c_uint32, ADDRESS),
+    # samples.c
+    "ms_samples_new": (ADDRESS, ctypes.c_uint32, _U64),
+    "ms_samples_free": (None, ADDRESS),
+    "ms_samples_read": (_INT, ADDRESS, ADDRESS, ADDRESS),
+    "ms_samples_know": (_INT, ADDRESS, ADDRESS, ctypes.c_char_p, _U64, ctypes.c_uint32),
+    "ms_samples_threads": (_U64, ADDRESS, ADDRESS),
     # symbols.c
     "ms_symbols_new": (ADDRESS,),
     "ms_symbols_free": (None, ADDRESS),

@@ -38,7 +38,15 @@ ARROWS: dict[str, set[str]] = {
     "unwind": {"elf", "elf_names", "compiled", "bpf.wire"},  # the rows are the probe's structs
     "target": {"elf", "elf_names", "errors", "bpf.wire"},  # so are the layouts
     # samples are stored as the probe sent them
-    "capture": {"model", "jit.model", "columns", "errors", "collector", "bpf.wire"},
+    "capture": {
+        "model",
+        "jit.model",
+        "columns",
+        "compiled",
+        "errors",
+        "collector",
+        "bpf.wire",
+    },
     "jit": {"elf"},
     "symbolize": {"model", "elf", "jit", "compiled"},
     "merge": {"model", "columns"},
@@ -256,6 +264,7 @@ def test_the_offline_half_loads_without_the_live_one() -> None:
         "model",
         "columns",
         "collector",
+        "compiled",
         "errors",
         "bpf",
     }

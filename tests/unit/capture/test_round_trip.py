@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixstack.capture import samples as sample_records
 from mixstack.capture.reader import read_capture
 from mixstack.capture.samples import SampleTable
 from mixstack.capture.writer import CaptureWriter
@@ -153,19 +151,18 @@ def test_samples_are_written_without_a_flush_once_there_are_enough(tmp_path: Pat
     writer.abandon()
 
 
-def test_more_stacks_than_are_recognised_at_a_glance(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sample_records, "_GLANCE_MAX", 2)
+def test_more_stacks_than_there_is_room_for_at_first(tmp_path: Path) -> None:
     base = SMALL.samples[0]
     many = tuple(
-        base._replace(time_ns=i, stack=base.stack._replace(stack_pointer=1 + i % 5))
-        for i in range(20)
+        base._replace(
+            time_ns=i, tid=i % 2100, stack=base.stack._replace(stack_pointer=1 + i % 2500)
+        )
+        for i in range(5000)
     )
     write(tmp_path / "out.data", Contents(samples=many))
     read = list(read_capture(str(tmp_path / "out.data")).samples())
     assert read == list(many)
-    assert len({id(s.stack) for s in read}) == 5
+    assert len({id(s.stack) for s in read}) == 2500
 
 
 @settings(max_examples=60, deadline=None)
