@@ -30,6 +30,13 @@ _FUNCTIONS: Final = {
     "ms_frames_rows": (_LONG, ADDRESS, ADDRESS, ctypes.c_uint32, _U64, _U64, ADDRESS),
     "ms_index_pages": (None, ADDRESS, _U64, ADDRESS, _U64),
     "ms_shift_pages": (None, ADDRESS, _U64, ctypes.c_uint32, ADDRESS),
+    # lines.c
+    "ms_lines_new": (ADDRESS, _U64, _U64),
+    "ms_lines_free": (None, ADDRESS),
+    "ms_lines_add": (_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS, _U64),
+    "ms_lines_finish": (_INT, ADDRESS, _U64),
+    "ms_lines_thin": (_LONG, ADDRESS, _U64, _U64),
+    "ms_lines_turns": (_LONG, ADDRESS, ctypes.c_uint32, ADDRESS, ADDRESS),
     # samples.c
     "ms_samples_new": (ADDRESS, ctypes.c_uint32, _U64),
     "ms_samples_free": (None, ADDRESS),

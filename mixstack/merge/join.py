@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -51,10 +52,10 @@ class Joiner:
             found = self._joins[meaning] = _JoinsBySight(self, self._seen, items, pid, time_ns)
         return found
 
-    def stack_ids(self, joins: Sequence[int]) -> list[int]:
+    def stack_ids(self, joins: Sequence[int]) -> array[int]:
         """Count a sample of each, and say which stacks they are."""
         self._samples.update(joins)
-        return list(map(self._stack_id_of.__getitem__, joins))
+        return array("I", [*map(self._stack_id_of.__getitem__, joins)])
 
     def tally(self) -> Tally:
         """The count of all samples so far."""

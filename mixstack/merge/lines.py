@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
 from collections.abc import Sequence
 
-from mixstack.merge.timeline import Timeline
+from mixstack.compiled.lines import Lines
 from mixstack.model import ThreadProfile
 
 # Turns of all threads together. As a speedscope file these are some hundred megabytes, and more
@@ -27,51 +27,28 @@ class Timelines:
         self._thread_ids = thread_ids
         self._start_ns = start_ns
         self._period_ns = period_ns
-        self._lines: dict[int, Timeline] = {}
+        self._lines = Lines(start_ns, period_ns)
         self.window_ns = 0  # 0: nothing had to be thinned
 
-    def add(
-        self, threads: Sequence[int], times_ns: Sequence[int], stack_ids: Sequence[int]
-    ) -> None:
+    def add(self, threads: array[int], times_ns: array[int], stack_ids: array[int]) -> None:
         """Take samples in order of time, as columns."""
-        by_thread = sorted(range(len(threads)), key=threads.__getitem__)
-        times_ns = [*map(times_ns.__getitem__, by_thread)]
-        stack_ids = [*map(stack_ids.__getitem__, by_thread)]
-        begin = 0
-        for thread, samples in sorted(Counter(threads).items()):
-            end = begin + samples
-            line = self._lines.get(thread)
-            if line is None:
-                line = self._lines[thread] = Timeline(self._start_ns, self._period_ns)
-            line.add(times_ns[begin:end], stack_ids[begin:end])
-            begin = end
-        while self._turns() > TURNS_MAX:
-            self._thin(2 * self.window_ns or self._period_ns)
+        turns = self._lines.add(threads, times_ns, stack_ids)
+        while turns > TURNS_MAX:
+            self.window_ns = 2 * self.window_ns or max(1, self._period_ns)
+            turns = self._lines.thin(self.window_ns)
 
     def finish(self, end_ns: int, names: dict[int, str]) -> tuple[ThreadProfile, ...]:
         """The lines, filled up to `end_ns`, sorted by (pid, tid); `names` by thread."""
-        for line in self._lines.values():
-            line.finish(end_ns)
+        self._lines.finish(end_ns)
         if self.window_ns:
-            self._thin(self.window_ns)
+            self._lines.thin(self.window_ns)
+        found = {thread: self._lines.of(thread) for thread in range(len(self._thread_ids))}
         return tuple(
             ThreadProfile(
-                *self._thread_ids[thread],
-                names[thread],
-                self._start_ns,
-                end_ns,
-                line.stack_ids,
-                line.durations_ns,
+                *self._thread_ids[thread], names[thread], self._start_ns, end_ns, *columns
             )
-            for thread, line in sorted(
-                self._lines.items(), key=lambda entry: self._thread_ids[entry[0]]
+            for thread, columns in sorted(
+                found.items(), key=lambda entry: self._thread_ids[entry[0]]
             )
+            if columns is not None
         )
-
-    def _turns(self) -> int:
-        return sum(map(len, self._lines.values()))
-
-    def _thin(self, window_ns: int) -> None:
-        self.window_ns = window_ns
-        for line in self._lines.values():
-            line.thin(window_ns)

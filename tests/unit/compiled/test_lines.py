@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from itertools import pairwise
 
@@ -9,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixstack.merge.timeline import Timeline
+from mixstack.compiled.lines import Lines
 
 PERIOD = 100
 START = 1000
 
 # name, samples as (time, stack), end, the line as (stack, duration)
 ROWS = [
-    ("no samples: off the CPU throughout", [], 1500, [(0, 500)]),
-    ("nothing at all", [], 1000, []),
+    ("no samples", [], 1500, []),
     ("before the first sample the thread is off", [(1300, 7)], 1400, [(0, 300), (7, 100)]),
     ("a first sample soon after the start", [(1010, 7)], 1110, [(0, 10), (7, 100)]),
     ("the next sample ends the one before", [(1000, 7), (1090, 8)], 1190, [(7, 90), (8, 100)]),
@@ -51,17 +51,35 @@ ROWS = [
 ]
 
 
-def add(timeline: Timeline, samples: list[tuple[int, int]]) -> None:
-    timeline.add([time_ns for time_ns, _ in samples], [stack_id for _, stack_id in samples])
+def add(lines: Lines, samples: list[tuple[int, int]]) -> int:
+    """As samples of thread 1, between those of two others."""
+    threads, times, stack_ids = array("I"), array("Q"), array("I")
+    for time_ns, stack_id in samples:
+        threads.extend((0, 1, 2))
+        times.extend((time_ns,) * 3)
+        stack_ids.extend((9, stack_id, 9))
+    return lines.add(threads, times, stack_ids)
+
+
+def turns(lines: Lines) -> list[tuple[int, int]]:
+    found = lines.of(1)
+    return [] if found is None else list(zip(*found, strict=True))
 
 
 def line(samples: list[tuple[int, int]], end: int) -> list[tuple[int, int]]:
-    timeline = Timeline(START, PERIOD)
+    lines = Lines(START, PERIOD)
     half = len(samples) // 2  # in two goes: what is between them is kept
-    add(timeline, samples[:half])
-    add(timeline, samples[half:])
-    timeline.finish(end)
-    return list(zip(timeline.stack_ids, timeline.durations_ns, strict=True))
+    add(lines, samples[:half])
+    add(lines, samples[half:])
+    lines.finish(end)
+    return turns(lines)
+
+
+def test_a_thread_that_was_never_sampled_has_no_line() -> None:
+    lines = Lines(START, PERIOD)
+    assert lines.add(array("I", [2]), array("Q", [START]), array("I", [7])) == 0
+    lines.finish(START + 1)
+    assert [lines.of(thread) is not None for thread in range(4)] == [False, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +99,7 @@ def test_durations_add_up_and_neighbours_differ(steps: list[tuple[int, int]], re
         now += step
         samples.append((now, stack))
     got = line(samples, now + rest)
-    assert sum(duration for _, duration in got) == now + rest - START
+    assert sum(duration for _, duration in got) == (now + rest - START if samples else 0)
     assert all(duration > 0 for _, duration in got)
     assert all(one[0] != other[0] for one, other in pairwise(got))
 
@@ -105,11 +123,11 @@ def test_in_one_go_or_one_by_one(steps: list[tuple[int, int]]) -> None:
     for step, stack in steps:
         now += step
         samples.append((now, stack))
-    timeline = Timeline(START, PERIOD)
+    lines = Lines(START, PERIOD)
     for sample in samples:
-        add(timeline, [sample])
-    timeline.finish(now)
-    assert list(zip(timeline.stack_ids, timeline.durations_ns, strict=True)) == line(samples, now)
+        add(lines, [sample])
+    lines.finish(now)
+    assert turns(lines) == line(samples, now)
 
 
 # window, what the samples say (one per period), the line after that
@@ -125,12 +143,11 @@ THINNED = [
     ("window", "stacks", "expected"), [r[1:] for r in THINNED], ids=[r[0] for r in THINNED]
 )
 def test_thinned(window: int, stacks: list[int], expected: list[tuple[int, int]]) -> None:
-    timeline = Timeline(START, PERIOD)
-    add(timeline, [(START + i * PERIOD, stack) for i, stack in enumerate(stacks)])
-    timeline.finish(START + len(stacks) * PERIOD)
-    timeline.thin(window)
-    assert list(zip(timeline.stack_ids, timeline.durations_ns, strict=True)) == expected
-    assert len(timeline) == len(expected)
+    lines = Lines(START, PERIOD)
+    add(lines, [(START + i * PERIOD, stack) for i, stack in enumerate(stacks)])
+    lines.finish(START + len(stacks) * PERIOD)
+    assert lines.thin(window) == len(expected) + 2  # one of each of the others
+    assert turns(lines) == expected
 
 
 @given(steps=SAMPLES, window=st.integers(1, 2000))
@@ -139,15 +156,15 @@ def test_thinning_moves_turns_and_loses_nothing(steps: list[tuple[int, int]], wi
     for step, stack in steps:
         now += step
         samples.append((now, stack))
-    timeline = Timeline(START, PERIOD)
-    add(timeline, samples)
-    timeline.finish(now)
-    before, turns = Counter[int](), len(timeline)
-    for stack, duration in zip(timeline.stack_ids, timeline.durations_ns, strict=True):
+    lines = Lines(START, PERIOD)
+    add(lines, samples)
+    lines.finish(now)
+    before, turns_before = Counter[int](), turns(lines)
+    for stack, duration in turns_before:
         before[stack] += duration
-    timeline.thin(window)
+    lines.thin(window)
     after = Counter[int]()
-    for stack, duration in zip(timeline.stack_ids, timeline.durations_ns, strict=True):
+    for stack, duration in turns(lines):
         after[stack] += duration
     assert after == before
-    assert len(timeline) <= turns
+    assert len(turns(lines)) <= len(turns_before)
