@@ -391,7 +391,7 @@ class Follower:
             self._listener.note(
                 self.process.pid,
                 f"the first {gap:.1f} s of {self.process.command[0]} were not recorded: its unwind"
-                " tables had to be compiled (they are kept for the next time)",
+                " tables had to be compiled",
             )
 
 
