@@ -62,7 +62,7 @@ def test_stacks_with_jit_code_are_legal(build: Build, name: str, tmp_path: Path)
         capture = record(target.pid, tmp_path / "out.data", seconds=SECONDS, rate_hz=RATE_HZ)
         nameless = nameless_modules(capture)
     found = list(stacks(capture))
-    assert len(found) > 0.1 * RATE_HZ * SECONDS
+    assert len(found) > 0.03 * RATE_HZ * SECONDS  # a busy machine gives a target less than a CPU
 
     grammar = legal_stacks(path, build.minor)
     legal = {}
