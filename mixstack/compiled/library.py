@@ -50,12 +50,17 @@ _FUNCTIONS: Final = {
     "ms_symbols_add": (_INT, ADDRESS, ADDRESS, _U64, ADDRESS, _U64, ADDRESS, _U64),
     "ms_symbols_finish": (_LONG, ADDRESS),
     "ms_symbols_find": (_INT, ADDRESS, _U64, ADDRESS),
+    # truncated.c
+    "ms_survive_truncation": (None,),
 }
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """Raises NoProbe if the package was built without it."""
+    """From now on no file that is cut short while it is mapped ends this process (truncated.c).
+
+    Raises NoProbe if the package was built without the library.
+    """
     try:
         loaded = ctypes.CDLL(_PATH)
     except OSError as e:
@@ -63,6 +68,7 @@ def library() -> ctypes.CDLL:
     for name, (returned, *taken) in _FUNCTIONS.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = returned, taken
+    loaded.ms_survive_truncation()
     return loaded
 
 

@@ -14,6 +14,7 @@ from mixstack.beside import Beside
 from mixstack.bpf.perf import Event, best_event
 from mixstack.bpf.probe import Probe
 from mixstack.collector import paused_collector
+from mixstack.compiled.library import library
 from mixstack.errors import NoSuchProcess, OutputError
 from mixstack.privileges.capabilities import FOR_SETTING_UP
 from mixstack.privileges.user import become, writer_of
@@ -42,6 +43,7 @@ def record(options: RecordOptions, on_progress: Callable[[Progress], None]) -> R
     """
     begin = time.monotonic()
     check_proc_is_ours()
+    library()  # before files of the target are mapped: it is ready for their being cut short
     with ExitStack() as stack:
         launched = _launch(options) if options.command else None
         if launched is not None:
