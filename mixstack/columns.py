@@ -6,23 +6,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from mixstack.model import RawStack, Segment
-
-
-class PlainStack(NamedTuple):
-    """A stack that was walked to both ends, native frames as columns; outermost first.
-
-    All its native frames but the last, the leaf, are callers, found by unwind tables; all its
-    Python frames are complete. addresses: of native frames, to look up. The other fields are as in
-    `RawStack`.
-    """
-
-    kernel: tuple[int, ...]
-    addresses: tuple[int, ...]
-    cfas: tuple[int, ...]
-    segments: tuple[Segment, ...]
-    stack_pointer: int
-    marker_span: int | None
+from mixstack.model import RawStack
 
 
 class Sights(Protocol):
@@ -40,8 +24,8 @@ class Sights(Protocol):
         """The stack; made anew each time, so that nobody keeps them all."""
         ...
 
-    def plain(self, sight: int) -> PlainStack | None:
-        """The same, if it is plain; quicker: nearly all are."""
+    def raw(self, sight: int) -> bytes:
+        """The stack as `compiled.joins` takes it."""
         ...
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from mixstack.columns import Part, PlainStack, SampleColumns
-from mixstack.model import ChainEnd, NativeEnd, RawStack, Sample, Step
+from mixstack.capture.stacks import COMM, FLAGS, STACK_AT
+from mixstack.columns import Part, SampleColumns
+from mixstack.model import RawStack, Sample
+from tests.encode import encode_sample
 
 
 class Seen:
@@ -31,32 +33,16 @@ class Seen:
     def stack(self, sight: int) -> RawStack:
         return self.sights[sight][1]
 
-    def plain(self, sight: int) -> PlainStack | None:
-        return plain_stack(self.stack(sight))
+    def raw(self, sight: int) -> bytes:
+        return raw(self.stack(sight))
 
 
-def plain_stack(stack: RawStack) -> PlainStack | None:
-    """The same stack, if it is plain."""
-    leaf = len(stack.native) - 1
-    steps = [frame.step for frame in stack.native]
-    if (
-        (stack.native_end, stack.chain_end) != (NativeEnd.ROOT, ChainEnd.ROOT)
-        or steps != [Step.CALLER] * leaf + [Step.LEAF]
-        or any(frame.incomplete for segment in stack.segments for frame in segment.frames)
-        or stack.torn
-        or stack.counted
-        or stack.end_pc is not None
-        or stack.stack_pointer is None
-    ):
-        return None
-    return PlainStack(
-        stack.kernel,
-        tuple(frame.lookup_pc for frame in stack.native if frame.lookup_pc is not None),
-        tuple(frame.cfa for frame in stack.native),
-        stack.segments,
-        stack.stack_pointer,
-        stack.marker_span,
-    )
+def raw(stack: RawStack) -> bytes:
+    """The stack as it lies in a record, without the thread's name, and its flags, if any."""
+    record = encode_sample(Sample(0, 1, 1, 0, "", stack))
+    flags = record[4] & FLAGS
+    key = record[STACK_AT:]
+    return key[: COMM.start] + key[COMM.stop :] + (bytes((flags,)) if flags else b"")
 
 
 def columns(samples: Sequence[Sample]) -> SampleColumns:

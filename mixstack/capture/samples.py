@@ -14,7 +14,7 @@ from mixstack.bpf.wire import Record
 from mixstack.capture.layout import Malformed
 from mixstack.capture.runs import SampleRuns
 from mixstack.capture.stacks import COMM, ENTRY_SIZE, FLAGS, STACK_AT, StackDecoder, check_stack
-from mixstack.columns import Part, PlainStack, SampleColumns
+from mixstack.columns import Part, SampleColumns
 from mixstack.compiled.samples import SampleReader
 from mixstack.model import RawStack, Sample
 
@@ -106,7 +106,7 @@ class _Sights:
         return self._sights[sight][1]
 
     def stack(self, sight: int) -> RawStack:
-        return self._decoder.decode(self._stacks[self._sights[sight][1]])
+        return self._decoder.decode(self.raw(sight))
 
-    def plain(self, sight: int) -> PlainStack | None:
-        return self._decoder.decode_plain(self._stacks[self._sights[sight][1]])
+    def raw(self, sight: int) -> bytes:
+        return self._stacks[self._sights[sight][1]]

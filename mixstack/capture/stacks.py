@@ -15,7 +15,6 @@ from typing import Final
 
 from mixstack.bpf.wire import ADDRESS_MASK, TAG_SHIFT, EntryKind, SampleFlag
 from mixstack.capture.layout import Malformed
-from mixstack.columns import PlainStack
 from mixstack.model import (
     ChainEnd,
     CodeKey,
@@ -57,8 +56,6 @@ _NATIVE_ENDS: Final = tuple(NativeEnd)
 _CHAIN_ENDS: Final = tuple(ChainEnd)
 _ENTRY_TAGS: Final = bytes(map(int, EntryKind))
 _STEP_TAGS: Final = bytes(map(int, Step))
-_ROOTS: Final = int(NativeEnd.ROOT), int(ChainEnd.ROOT)
-_PLAIN_STEPS: Final = bytes([Step.LEAF]) + bytes([Step.CALLER]) * 1023  # innermost first
 
 # What the NamedTuples' constructors call, without a call of Python for each.
 _native_frame = partial(tuple.__new__, NativeFrame)
@@ -120,35 +117,6 @@ class StackDecoder:
             bool(flags & _PAIRED and flags & _COUNTED),
             span or None,
             _NATIVE_ENDS[end_pc >> TAG_SHIFT] if end_pc >> TAG_SHIFT else None,
-        )
-
-    def decode_plain(self, key: bytes) -> PlainStack | None:
-        """The same as columns, if the stack is plain."""
-        n_kernel, n_chain, n_native, native_end, chain_end, span, sp, end_pc = _STACK.unpack_from(
-            key
-        )
-        chain_at, native_at, end = _places(n_kernel, n_chain, n_native)
-        flags = key[end] if len(key) > end else 0
-        if (
-            (native_end, chain_end) != _ROOTS
-            or end_pc
-            or not sp
-            or not n_native
-            or flags & (_TORN | _COUNTED)
-            or not _PLAIN_STEPS.startswith(_tags(key, native_at, end))
-            or _INCOMPLETE in _tags(key, chain_at, native_at)
-        ):
-            return None
-        words = struct.unpack_from(f"<{2 * n_native}Q", key, native_at)
-        addresses = [(word & ADDRESS_MASK) - 1 for word in words[-2::-2]]
-        addresses[-1] += 1  # the leaf is no caller
-        return PlainStack(
-            struct.unpack_from(f"<{n_kernel}Q", key, _ARRAYS_AT)[::-1],
-            tuple(addresses),
-            words[-1::-2],
-            self._chain(key, chain_at, native_at, flags, True),
-            sp,
-            span or None,
         )
 
     def _chain(

@@ -30,6 +30,11 @@ _FUNCTIONS: Final = {
     "ms_frames_rows": (_LONG, ADDRESS, ADDRESS, ctypes.c_uint32, _U64, _U64, ADDRESS),
     "ms_index_pages": (None, ADDRESS, _U64, ADDRESS, _U64),
     "ms_shift_pages": (None, ADDRESS, _U64, ctypes.c_uint32, ADDRESS),
+    # joins.c
+    "ms_joins_new": (ADDRESS, _U64),
+    "ms_joins_free": (None, ADDRESS),
+    "ms_joins_know": (_INT, ADDRESS, _U64, _U64, _U64, ADDRESS, _U64),
+    "ms_joins_join": (_INT, ADDRESS, ctypes.c_char_p, _U64, ADDRESS),
     # lines.c
     "ms_lines_new": (ADDRESS, _U64, _U64),
     "ms_lines_free": (None, ADDRESS),

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "export.h"
-#include "../bpf/mixstack.h"
+#include "hash.h"
 
 enum {
 	KEY_AT = offsetof(struct ms_sample, n_kernel),
@@ -29,12 +29,6 @@ struct sight {
 	ms_u32 size;
 	ms_u32 number;
 	ms_u8 comm[COMM_SIZE];
-};
-
-/* Places in `items` by hash: index + 1; 0: free. */
-struct index {
-	ms_u32 *slots;
-	ms_u64 mask;
 };
 
 struct ms_samples {
@@ -92,63 +86,14 @@ EXPORT void ms_samples_free(struct ms_samples *samples)
 	}
 }
 
-static ms_u64 mix(ms_u64 hash, ms_u64 word)
+static ms_u64 hash_of_sight(const void *samples, ms_u64 i)
 {
-	unsigned __int128 product = (unsigned __int128)(hash ^ word) * 0x9e3779b97f4a7c15ULL;
-
-	return (ms_u64)product ^ (ms_u64)(product >> 64);
+	return ((const struct ms_samples *)samples)->sights[i].hash;
 }
 
-static ms_u64 hash_of(const ms_u8 *bytes, ms_u64 size, ms_u64 hash)
+static ms_u64 hash_of_thread(const void *samples, ms_u64 i)
 {
-	ms_u64 word;
-
-	for (; size >= sizeof(word); bytes += sizeof(word), size -= sizeof(word)) {
-		memcpy(&word, bytes, sizeof(word));
-		hash = mix(hash, word);
-	}
-	word = 0;
-	memcpy(&word, bytes, size);
-	return mix(mix(hash, word), size);
-}
-
-/* Room for one item more: the index is kept half empty, and `items` has as many places as the index half of its
- * slots. hash: of the item at an index. Whether there was memory for it. */
-static int make_room(struct index *index, void **items, ms_u64 count, ms_u64 item_size,
-		     ms_u64 (*hash)(const struct ms_samples *, ms_u64), const struct ms_samples *of)
-{
-	ms_u64 size = index->slots ? 2 * (index->mask + 1) : 1 << 10, i, at;
-	ms_u32 *slots;
-	void *more;
-
-	if (index->slots && 2 * (count + 1) <= index->mask + 1)
-		return 1;
-	more = realloc(*items, size / 2 * item_size);
-	if (!more)
-		return 0;
-	*items = more;
-	slots = calloc(size, sizeof(*slots));
-	if (!slots)
-		return 0;
-	for (i = 0; i < count; i++) {
-		for (at = hash(of, i) & (size - 1); slots[at]; at = (at + 1) & (size - 1))
-			;
-		slots[at] = (ms_u32)i + 1;
-	}
-	free(index->slots);
-	index->slots = slots;
-	index->mask = size - 1;
-	return 1;
-}
-
-static ms_u64 hash_of_sight(const struct ms_samples *samples, ms_u64 i)
-{
-	return samples->sights[i].hash;
-}
-
-static ms_u64 hash_of_thread(const struct ms_samples *samples, ms_u64 i)
-{
-	return mix(samples->seed, samples->threads[i]);
+	return mix(((const struct ms_samples *)samples)->seed, ((const struct ms_samples *)samples)->threads[i]);
 }
 
 static int is_record(const struct ms_samples *samples, const ms_u8 *bytes, ms_u64 left, struct record *record)
@@ -187,7 +132,7 @@ static const struct sight *find_sight(const struct ms_samples *samples, const st
 
 	if (!index->slots)
 		return 0;
-	for (at = hash & index->mask; index->slots[at]; at = (at + 1) & index->mask) {
+	for (at = first_place(index, hash); index->slots[at]; at = next_place(index, at)) {
 		const struct sight *sight = &samples->sights[index->slots[at] - 1];
 
 		if (sight->hash == hash && is_key_of(sight, record))
@@ -204,7 +149,7 @@ static long thread_number(struct ms_samples *samples, ms_u64 thread)
 
 	if (!make_room(index, (void **)&samples->threads, samples->n_threads, sizeof(thread), hash_of_thread, samples))
 		return -1;
-	for (at = mix(samples->seed, thread) & index->mask; index->slots[at]; at = (at + 1) & index->mask)
+	for (at = first_place(index, mix(samples->seed, thread)); index->slots[at]; at = next_place(index, at))
 		if (samples->threads[index->slots[at] - 1] == thread)
 			return (long)index->slots[at] - 1;
 	samples->threads[samples->n_threads++] = thread;
@@ -255,7 +200,7 @@ EXPORT int ms_samples_know(struct ms_samples *samples, const struct ms_block *bl
 	sight = &samples->sights[samples->n_sights++];
 	*sight = (struct sight){ hash_of_key(samples, &record), stack, (ms_u32)size, number, { 0 } };
 	memcpy(sight->comm, record.bytes + COMM_AT, COMM_SIZE);
-	for (at = sight->hash & index->mask; index->slots[at]; at = (at + 1) & index->mask)
+	for (at = first_place(index, sight->hash); index->slots[at]; at = next_place(index, at))
 		;
 	index->slots[at] = (ms_u32)samples->n_sights;
 	return 1;

@@ -5,9 +5,7 @@ from __future__ import annotations
 from posixpath import basename
 from typing import Final, Protocol
 
-from mixstack.columns import PlainStack
 from mixstack.merge.arrange import Joined
-from mixstack.merge.plain import join_plain
 from mixstack.merge.splice import join
 from mixstack.model import (
     Fit,
@@ -91,14 +89,13 @@ class Evaluators:
             self._learn(pid, time_ns, _holders(joined, stack))
         return joined
 
-    def join_plain(self, pid: int, time_ns: int, stack: PlainStack) -> Joined | None:
-        """The same for a plain stack; None where more than its addresses must be asked."""
-        if self._may_switch(pid):
-            return None
-        joined = join_plain(stack)
-        if joined is not None:
-            self._learn(pid, time_ns, {*map(stack.addresses.__getitem__, joined.slots.values())})
-        return joined
+    def may_be_plain(self, pid: int) -> bool:
+        """Whether the addresses of a stack of this process can tell how it joins."""
+        return not self._may_switch(pid)
+
+    def learn(self, pid: int, time_ns: int, address: int) -> None:
+        """What is at an address (to be looked up) has held a marker."""
+        self._learn(pid, time_ns, {address})
 
     def _may_switch(self, pid: int) -> bool:
         if pid not in self._switching:

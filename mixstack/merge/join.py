@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from mixstack.columns import PlainStack, Sights
-from mixstack.merge.arrange import Joined
+from mixstack.columns import Sights
+from mixstack.compiled.joins import Kind, Named, PlainJoins
 from mixstack.merge.evaluators import Evaluators, Namer
 from mixstack.merge.numbers import FrameNumbers, NamedItems
 from mixstack.merge.quality import Grade, Tally, find_stop
-from mixstack.model import Frame, NativeFrame, NativeItem, RawStack, Stop
+from mixstack.model import Fit, Frame, NativeFrame, NativeItem, RawStack
 
 
 class Joiner:
@@ -27,7 +27,7 @@ class Joiner:
         self._numbers = FrameNumbers(show_interpreter=show_interpreter)
         self._evaluators = Evaluators(namer)
         self._joins: dict[tuple[int, int], _JoinsBySight] = {}
-        self._stack_ids: dict[tuple[int, ...], int] = {(): 0}
+        self._stack_ids: dict[bytes, int] = {b"": 0}  # by the numbers of visible frames (u32)
         self._stack_id_of: list[int] = []  # by join
         self._grade_of: list[Grade] = []
         self._grades: dict[Grade, Grade] = {}
@@ -41,7 +41,7 @@ class Joiner:
     @property
     def stacks(self) -> tuple[tuple[int, ...], ...]:
         """The different stacks, visible frames only, by their ids."""
-        return tuple(self._stack_ids)
+        return tuple(tuple(memoryview(stack).cast("I")) for stack in self._stack_ids)
 
     def joins_by_sight(self, pid: int, time_ns: int) -> Mapping[int, int]:
         """The joins of a process at that time (CLOCK_MONOTONIC); made as they are asked for."""
@@ -71,24 +71,35 @@ class Joiner:
         def name(frame: NativeFrame) -> Frame:
             return self._namer.frame(pid, time_ns, NativeItem(frame, evaluator=False))
 
-        return self._add(joined, items.of(stack, joined), find_stop(stack, name))
-
-    def join_plain(
-        self, stack: PlainStack, items: NamedItems, pid: int, time_ns: int
-    ) -> int | None:
-        """The same for a plain stack; None where it must be asked more of it."""
-        joined = self._evaluators.join_plain(pid, time_ns, stack)
-        return None if joined is None else self._add(joined, items.of_plain(stack, joined), None)
-
-    def _add(self, joined: Joined, named: tuple[int, ...], stop: Stop | None) -> int:
+        named = items.of(stack, joined)
         grade = Grade(
             joined.fit,
             joined.native_truncated,
             joined.python_truncated,
             self._numbers.nameless(named),
-            stop,
+            find_stop(stack, name),
         )
-        shown = self._numbers.visible(named)
+        return self._add(self._numbers.visible(named), grade)
+
+    def plain_joins(self, items: NamedItems, pid: int, time_ns: int) -> PlainJoins | None:
+        """Joins plain stacks of a process; None if more than their addresses must be asked."""
+        if not self._evaluators.may_be_plain(pid):
+            return None
+
+        def name(kind: Kind, first: int, second: int) -> Iterable[int]:
+            if kind is Kind.EVALUATOR:
+                self._evaluators.learn(pid, time_ns, first)
+            return items.name(kind, first, second)
+
+        return PlainJoins(name)
+
+    def add_plain(self, named: Named) -> int:
+        """Grade and number a plain stack."""
+        fit = Fit.EXACT if named.segments else Fit.NATIVE_ONLY
+        nameless = self._numbers.nameless(named.nameless) if named.nameless else ()
+        return self._add(named.shown, Grade(fit, False, False, nameless, None))
+
+    def _add(self, shown: bytes, grade: Grade) -> int:
         self._stack_id_of.append(self._stack_ids.setdefault(shown, len(self._stack_ids)))
         self._grade_of.append(self._grades.setdefault(grade, grade))
         return len(self._grade_of) - 1
@@ -106,6 +117,7 @@ class _JoinsBySight(dict[int, int]):
         self._pid = pid
         self._time_ns = time_ns
         self._by_stack: dict[int, int] = {}
+        self._plain = joiner.plain_joins(items, pid, time_ns)
 
     def __missing__(self, sight: int) -> int:
         number = self._seen.stack_number(sight)
@@ -116,7 +128,7 @@ class _JoinsBySight(dict[int, int]):
         return join
 
     def _join(self, sight: int) -> int:
-        of = self._items, self._pid, self._time_ns
-        plain = self._seen.plain(sight)
-        join = None if plain is None else self._joiner.join_plain(plain, *of)
-        return self._joiner.join(self._seen.stack(sight), *of) if join is None else join
+        named = self._plain.join(self._seen.raw(sight)) if self._plain is not None else None
+        if named is not None:
+            return self._joiner.add_plain(named)
+        return self._joiner.join(self._seen.stack(sight), self._items, self._pid, self._time_ns)

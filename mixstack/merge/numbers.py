@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, compress
 
-from mixstack.columns import PlainStack
+from mixstack.compiled.joins import NAMELESS, SHOWN, Kind
 from mixstack.merge.arrange import Joined, NotNative, arrange
 from mixstack.merge.evaluators import Namer
 from mixstack.model import (
+    CodeKey,
     Frame,
     Item,
+    KernelItem,
     NativeFrame,
     NativeItem,
     PythonFrame,
@@ -18,6 +21,9 @@ from mixstack.model import (
     RawStack,
     Step,
 )
+
+# Of the second word of `struct ms_python`: the offset is its lower half.
+_OFFSET, _OFFSET_SIGN = 0xFFFFFFFF, 0x80000000
 
 _CALLER, _FRAME_POINTER = Step.CALLER, Step.FRAME_POINTER  # bound once: quicker in the loop
 
@@ -49,18 +55,22 @@ class FrameNumbers:
         """The frames, by their numbers."""
         return tuple(self._frames)
 
-    def visible(self, stack: tuple[int, ...]) -> tuple[int, ...]:
-        """A stack without the interpreter's own machinery, unless that is asked for.
+    def visible(self, stack: tuple[int, ...]) -> bytes:
+        """A stack without the interpreter's own machinery, unless that is asked for, as u32.
 
         If nothing would be left, all is shown: an empty stack means time off the CPU.
         """
-        return tuple(compress(stack, map(self._shown.__getitem__, stack))) or stack
+        shown = array("I", compress(stack, map(self._shown.__getitem__, stack)))
+        return (shown or array("I", stack)).tobytes()
 
-    def nameless(self, stack: Sequence[int]) -> tuple[Frame, ...]:
+    def nameless(self, stack: Iterable[int]) -> tuple[Frame, ...]:
         """The frames of a stack that have no proper name."""
-        if self._nameless.isdisjoint(stack):
-            return ()
         return tuple(self._frames[number] for number in stack if number in self._nameless)
+
+    def marked(self, number: int) -> int:
+        """The number with what is to be known of it."""
+        shown = SHOWN if self._shown[number] else 0
+        return number | shown | (NAMELESS if number in self._nameless else 0)
 
 
 class NamedItems:
@@ -85,24 +95,27 @@ class NamedItems:
             pc - 1 if pc is not None and (step is _CALLER or step is _FRAME_POINTER) else pc
             for pc, _, step in stack.native
         ]
-        return self._of(addresses, stack.kernel, joined)
-
-    def of_plain(self, stack: PlainStack, joined: Joined) -> tuple[int, ...]:
-        """The same of a plain stack."""
-        return self._of(stack.addresses, stack.kernel, joined)
-
-    def _of(
-        self, addresses: Sequence[int | None], kernel: Sequence[int], joined: Joined
-    ) -> tuple[int, ...]:
-        """addresses: to look up, by native frame."""
 
         def evaluator(index: int) -> _Numbers:
             return self._evaluators[addresses[index]]
 
         native = [*map(self._natives.__getitem__, addresses)]
         others = self._others.__getitem__
-        found = arrange(native, kernel, joined.behind, evaluator, others)
+        found = arrange(native, stack.kernel, joined.behind, evaluator, others)
         return tuple(chain.from_iterable(found))
+
+    def name(self, kind: Kind, first: int, second: int) -> Iterator[int]:
+        """The numbers of an item, marked, as `PlainJoins` asks for it."""
+        if kind is Kind.NATIVE:
+            numbers = self._natives[first]
+        elif kind is Kind.EVALUATOR:
+            numbers = self._evaluators[first]
+        elif kind is Kind.KERNEL:
+            numbers = self._others[KernelItem(first)]
+        else:
+            offset = (second & _OFFSET) - ((second & _OFFSET_SIGN) << 1)
+            numbers = self._others[PythonFrame(CodeKey(first, second >> 32), offset)]
+        return map(self._numbers.marked, numbers)
 
     def _ask(self, item: Item) -> _Numbers:
         frames = self._namer.frames(self._pid, self._time_ns, item)

@@ -32,7 +32,8 @@ while True: sorted(range(1000), key=key)
 def test_it_loads_and_samples(
     clang: str, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(ROOT / "mixstack" / "bpf", tmp_path / "mixstack" / "bpf")
+    for part in ("bpf", "compiled"):
+        shutil.copytree(ROOT / "mixstack" / part, tmp_path / "mixstack" / part)
     shutil.copy(ROOT / "build_native.py", tmp_path)
     environment = {**os.environ, "CLANG": clang}
     subprocess.run([sys.executable, "build_native.py"], cwd=tmp_path, env=environment, check=True)

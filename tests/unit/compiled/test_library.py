@@ -12,8 +12,8 @@ import pytest
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
+from mixstack.compiled import joins, samples
 from mixstack.compiled import library as binding
-from mixstack.compiled import samples
 from mixstack.compiled.library import Lent
 from mixstack.errors import NoProbe
 
@@ -21,6 +21,7 @@ SOURCES = sorted((Path(binding.__file__).parent).glob("*.c"))
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     "ms_block": samples._Block,
     "ms_columns": samples._Columns,
+    "ms_joined": joins._Joined,
 }
 
 

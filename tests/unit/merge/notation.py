@@ -45,7 +45,7 @@ def raw_stack(
     native: str = "",
     python: str = "",
     *,
-    sp: int | None = 0,
+    sp: int | None = 8,
     kernel: str = "",
     native_end: NativeEnd = NativeEnd.ROOT,
     chain_end: ChainEnd = ChainEnd.ROOT,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
 
 from mixstack.columns import SampleColumns
-from mixstack.merge import evaluators, lines
+from mixstack.compiled.joins import Named, PlainJoins
+from mixstack.merge import lines
 from mixstack.merge.numbers import FrameNumbers
 from mixstack.merge.profile import ALL, Wanted, build_profile
 from mixstack.model import (
@@ -249,9 +251,9 @@ def test_a_stack_of_nothing_but_plumbing_is_not_time_off_the_cpu() -> None:
     numbers = FrameNumbers(show_interpreter=False)
     plumbing = numbers.number(Frame(FrameKind.NATIVE, "run", plumbing=True))
     other = numbers.number(Frame(FrameKind.NATIVE, "sort"))
-    assert numbers.visible((plumbing, other)) == (other,)
-    assert numbers.visible((plumbing,)) == (plumbing,)
-    assert numbers.visible(()) == ()
+    assert numbers.visible((plumbing, other)) == array("I", [other]).tobytes()
+    assert numbers.visible((plumbing,)) == array("I", [plumbing]).tobytes()
+    assert numbers.visible(()) == b""
 
 
 def test_quality_counts_samples_not_stacks() -> None:
@@ -285,16 +287,27 @@ def test_an_incomplete_capture_is_said_to_be_so() -> None:
     assert quality.losses == Losses()
 
 
+def counted_joins(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The stacks that are joined from now on, as they lie in a record."""
+    joined: list[bytes] = []
+    real = PlainJoins.join
+
+    def join(self: PlainJoins, stack: bytes) -> Named | None:
+        joined.append(stack)
+        return real(self, stack)
+
+    monkeypatch.setattr(PlainJoins, "join", join)
+    return joined
+
+
 def test_equal_stacks_are_joined_and_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    joined = []
-    real = evaluators.join_plain
-    monkeypatch.setattr(evaluators, "join_plain", lambda *args: joined.append(args) or real(*args))
+    joined = counted_joins(monkeypatch)
     namer = FakeNamer()
     capture = FakeCapture([sample(i, SORT) for i in range(50)])
     build_profile(capture, namer, show_interpreter=False)
     assert len(joined) == 1
-    # Once per item, for the evaluator as if it was none, and for the function that held the marker.
-    assert len(namer.asked) == 6
+    # Once per item, and for the function that held the marker.
+    assert len(namer.asked) == 5
 
 
 def test_a_stack_is_named_anew_after_the_mappings_changed() -> None:
@@ -307,9 +320,7 @@ def test_a_stack_is_named_anew_after_the_mappings_changed() -> None:
 def test_equal_stacks_of_differently_named_threads_are_joined_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    joined = []
-    real = evaluators.join_plain
-    monkeypatch.setattr(evaluators, "join_plain", lambda *args: joined.append(args) or real(*args))
+    joined = counted_joins(monkeypatch)
     profile = build(*(sample(i, SORT, tid=i, name=f"worker {i}") for i in range(5)))
     assert len(joined) == 1
     assert [thread.name for thread in profile.threads] == [f"worker {i}" for i in range(5)]
