@@ -209,7 +209,7 @@ EXPORT int ms_samples_know(struct ms_samples *samples, const struct ms_block *bl
 /* pid | tid << 32 of the threads that were met, by their numbers; returns how many there are. threads: or none. */
 EXPORT ms_u64 ms_samples_threads(const struct ms_samples *samples, ms_u64 *threads)
 {
-	if (threads)
+	if (threads && samples->n_threads)
 		memcpy(threads, samples->threads, samples->n_threads * sizeof(*threads));
 	return samples->n_threads;
 }

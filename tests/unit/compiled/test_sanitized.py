@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from mixstack.model import Sample
+from tests.columns import raw
+from tests.encode import encode_sample
+from tests.unit.merge.truth import true_stack
 from tests.unit.symbolize.images import FUNC, GLOBAL, LOCAL, NOTYPE, WEAK
 from tests.unit.unwind.images import CODE_AT, cie, fde
 
 LIBRARY = Path(__file__).parents[3] / "mixstack" / "compiled"
-FRAMES, SYMBOLS, ASTRAY = 0, 1, 2
+FRAMES, SYMBOLS, ASTRAY, SAMPLES, STACK = range(5)
 CASES = 3000  # of each
 SECTION_AT = 0x8000
 CODE_SIZE = 0x1000
@@ -102,6 +106,31 @@ def symbols(seed: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
             table += struct.pack("<IBBHQQ", name, info, 0, chance.randrange(4), start, size)
         bounds = struct.pack("<8Q", 0, 0, CODE_AT, CODE_AT + 64, CODE_AT, CODE_AT + 4096, 9, 1)
         yield SYMBOLS, damaged(chance, table or b"\0", 8), strings, bounds
+
+
+def sampled(seed: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
+    for number in range(CASES):
+        chance = random.Random(seed + number)
+        samples = [
+            Sample(i, 1, chance.randrange(3), 0, chance.choice("ab"), true_stack(chance).raw)
+            for i in range(chance.randrange(1, 4))
+        ]
+        block = b"".join(map(encode_sample, [*samples, *samples]))
+        yield SAMPLES, damaged(chance, block), b"", b""
+
+
+def stacks(seed: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
+    for number in range(CASES):
+        chance = random.Random(seed + number)
+        yield STACK, damaged(chance, raw(true_stack(chance, resync=False).raw), 3), b"", b""
+
+
+def test_samples(driver: Path, tmp_path: Path) -> None:
+    assert run(driver, sampled(1), tmp_path) > CASES // 2
+
+
+def test_stacks(driver: Path, tmp_path: Path) -> None:
+    assert run(driver, stacks(1), tmp_path) > CASES // 20
 
 
 def test_call_frame_information(driver: Path, tmp_path: Path) -> None:
