@@ -289,7 +289,7 @@ def test_children_are_left_out_if_that_is_asked_for(build: Build, tmp_path: Path
 def test_programs_that_are_no_python(tmp_path: Path) -> None:
     sha = shutil.which("sha256sum")
     assert sha is not None
-    script = f"head -c 150000000 /dev/zero | {sha}; {sys.executable} -S -c 'sum(range(4000000))'"
+    script = f"head -c 500000000 /dev/zero | {sha}; {sys.executable} -S -c 'sum(range(4000000))'"
     capture = recorded(tmp_path / "out.data", ["/bin/sh", "-c", script])
     commands = {p.command[0]: p for p in capture.processes.values()}
     assert commands[sha].interpreter is None
