@@ -14,7 +14,7 @@ outer[-3.10] = ( py:<module> py:work | mark:truncated ) ( py:down )+
 stack[-3.9] = root py:work ( py:down )+
             | outer mark:truncated ( py:down )+
 stack[3.10] = root py:work ( py:down )+
-            | outer mark:truncated ( root )? ( py:down )*
+            | outer mark:truncated ( entry )? ( py:down )*
 """
 
 import sys
