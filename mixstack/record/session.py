@@ -98,8 +98,8 @@ def _record(
     sizes = sizes_for(options, files)
     event = Event(options.event) if options.event is not None else best_event()
     with paused_collector(), Beside(partial(Probe, sizes, options.loader)) as loading:
-        # The kernel's verifier takes a quarter of a second; meanwhile there are modules to import,
-        # of which the probe needs none, and the tables to read.
+        # The kernel's verifier takes its time; meanwhile there are modules to import, of which the
+        # probe needs none, and the tables to read.
         from mixstack.record.modules import ModuleRegistry
         from mixstack.record.sampling import Prepared, Sampling
         from mixstack.target.interpreter import likely_interpreters, read_ahead
