@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* `.eh_frame` and `.debug_frame` (LSB 5.0, 10.6; DWARF 5, 6.4) as a list of FDEs.
  *
- * In C, as libtorch has half a million of them: in Python they took seven seconds.
+ * In C, as libtorch has 335,000 of them: in Python they took five seconds.
  *
  * What is read is a file of the target, so whatever there is in it: reads stay inside of the section (see
  * `struct reader`), writes inside of what was counted before, and time is linear in the section's size. */
@@ -38,7 +38,6 @@ static int next_entry(const struct ms_section *section, ms_u64 *at, struct entry
 		ms_u64 begin = *at, length = fixed(&r, 4);
 
 		if (length == EXTENDED) {
-			skip(&r, 0);
 			length = fixed(&r, 8);
 			if (r.broken || length > left(&r))
 				return 0;

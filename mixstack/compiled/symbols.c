@@ -2,7 +2,7 @@
 /* The functions of a file by its symbol tables (System V ABI, 4: symbol table; elf.h), as pieces that do not
  * overlap.
  *
- * In C, as libtorch has half a million symbols: in Python they took two seconds. What is read is a file of the
+ * In C, as libtorch has half a million symbols: in Python they took three seconds. What is read is a file of the
  * target: reads stay inside of the tables, and time is linear in their size but for a sort. */
 #define _GNU_SOURCE
 #include <stdlib.h>
