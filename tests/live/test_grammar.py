@@ -63,10 +63,10 @@ EXPECTED = {
         "helper", fits=RESYNCED | {Fit.PARTIAL}, reaches_root=False, rate_hz=DEEP_RATE_HZ
     ),
     "deep_python": Expected(
-        full=0.02,  # Debian's 3.14 and 3.15: not before a whole stack has shown the evaluator
         fits=TABLED | {Fit.PARTIAL},
         reaches_root=False,
-        indifferent="(lost|one slot too far|native parents dropped).*: down",
+        # where the outer ends are cut there may be one frame fewer, or more
+        indifferent="(lost|too far|parents dropped).*: (<mod|work|down|_start|__libc)",
         rate_hz=DEEP_RATE_HZ,
     ),
     "finalizer": Expected(bare=True),
