@@ -2,6 +2,7 @@
 #   make demo    record a small program that mixes Python, C and the kernel, and show where it spent its time
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
 #   make test-bcc  the live tests with the other loader
+#   make test-debug  the live tests of stacks with Debian's debug builds of CPython (10 minutes)
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine, beside other profilers (some 40 minutes; may
 #                be stopped: each section is kept when it ends). ONLY="truth merge": these alone; TORCH=1: torch too
@@ -27,7 +28,7 @@ TREES := $(or $(MIXSTACK_TREES),$(CURDIR)/build/trees)
 export MIXSTACK_TREES = $(TREES)
 IN_EACH := base-files coreutils dash
 
-.PHONY: demo test test-bcc lint bench bench-quick bench-packages guard support oracle losses trees wheel setup setup-dev clean
+.PHONY: demo test test-bcc test-debug debug-trees lint bench bench-quick bench-packages guard support oracle losses trees wheel setup setup-dev clean
 
 # $(1): Debian packages.
 install = { \
@@ -58,6 +59,12 @@ WITH_LOADER := tests/live tests/unit/bpf/test_probe.py
 test-bcc: setup-dev trees
 	MIXSTACK_LOADER=bcc $(PYTEST) $(TOGETHER) $(WITH_LOADER)
 	MIXSTACK_LOADER=bcc $(PYTEST) $(ALONE) $(WITH_LOADER)
+
+WITH_STACKS := $(addprefix tests/live/test_,grammar.py embedding.py trampoline_oracle.py gdb_oracle.py shares.py)
+
+test-debug: setup-dev debug-trees
+	MIXSTACK_DEBUG_BUILDS=1 $(PYTEST) $(TOGETHER) $(WITH_STACKS)
+	MIXSTACK_DEBUG_BUILDS=1 $(PYTEST) $(ALONE) $(WITH_STACKS)
 
 lint: setup-dev
 	$(PYTHON) -m ruff check .
@@ -93,6 +100,15 @@ trees:
 	$(call need,mmdebstrap,mmdebstrap debian-archive-keyring)
 	@tests/make_tree.sh trixie $(TREES)/trixie $(IN_EACH) $(call python,3.13)
 	@tests/make_tree.sh sid $(TREES)/sid $(IN_EACH) $(call python,3.14) $(call python,3.15)
+
+# Builds with --with-pydebug, which share no folder with the others: there they would be found, too.
+debug-trees:
+	$(call need,mmdebstrap,mmdebstrap debian-archive-keyring)
+	@tests/make_tree.sh bookworm $(TREES)/debug/bookworm $(IN_EACH) $(call debug,3.11)
+	@tests/make_tree.sh trixie $(TREES)/debug/trixie $(IN_EACH) $(call debug,3.13)
+	@tests/make_tree.sh sid $(TREES)/debug/sid $(IN_EACH) $(call debug,3.14) $(call debug,3.15)
+
+debug = python$(1)-dbg python$(1)-dev
 
 # $(1): a version; its interpreter, its headers and its library.
 python = python$(1) python$(1)-dev libpython$(1)

@@ -3,7 +3,8 @@
 Looked for: $MIXSTACK_PYTHONS (paths, separated by ":"), pyenv's versions, /usr/bin/python3.*, and
 the trees of `make trees` ($MIXSTACK_TREES, or build/trees), whose interpreters run with the tree as
 their root folder. A missing one of the supported is skipped with its reason, or with
-MIXSTACK_REQUIRE_ALL=1 an error.
+MIXSTACK_REQUIRE_ALL=1 an error. With MIXSTACK_DEBUG_BUILDS=1 they are Debian's builds with
+--with-pydebug instead (`make test-debug`).
 
     @pytest.mark.parametrize("build", SUPPORTED)
     def test_...(build: Build) -> None:
@@ -39,6 +40,7 @@ _PROBE: Final = (
 
 ROOT: Final = Path(__file__).parent.parent
 TREES: Final = Path(os.environ.get("MIXSTACK_TREES") or ROOT / "build" / "trees").resolve()
+DEBUG: Final = os.environ.get("MIXSTACK_DEBUG_BUILDS") == "1"
 # What a target in a tree sees at the same path as the tests do.
 SHARED: Final = ("/proc", "/dev", tempfile.gettempdir(), str(ROOT))
 
@@ -137,7 +139,8 @@ def _entry(tree: Path | None) -> list[str]:
 @functools.cache
 def all_builds() -> tuple[Build, ...]:
     """Every CPython that was found, oldest first; each executable file once."""
-    asked = dict.fromkeys([*((None, os.path.realpath(p)) for p in _candidates()), *_in_trees()])
+    here = [] if DEBUG else [(None, os.path.realpath(path)) for path in _candidates()]
+    asked = dict.fromkeys([*here, *_in_trees()])
     with ThreadPoolExecutor(max_workers=4) as pool:
         found = [build for build in pool.map(lambda at: _ask(*at), asked) if build is not None]
     return tuple(sorted(found, key=lambda b: (b.version, b.static, str(b.tree), b.executable)))
@@ -152,8 +155,9 @@ def _candidates() -> list[str]:
 
 
 def _in_trees() -> Iterator[tuple[Path, str]]:
-    for path in sorted(TREES.glob("*/usr/bin/python3.*")):
-        if re.fullmatch(r"python3\.[0-9]+", path.name):
+    trees, name = (TREES / "debug", r"python3\.[0-9]+d") if DEBUG else (TREES, r"python3\.[0-9]+")
+    for path in sorted(trees.glob("*/usr/bin/python3.*")):
+        if re.fullmatch(name, path.name):
             yield path.parent.parent.parent, f"/usr/bin/{path.name}"
 
 
@@ -187,18 +191,27 @@ def _row(name: str, wanted: Callable[[Build], bool], required: bool = True) -> A
     return pytest.param(None, id=name, marks=pytest.mark.skip(reason=reason))
 
 
-SUPPORTED: Final = [
-    _row("3.8", lambda b: b.minor == (3, 8)),
-    _row("3.9", lambda b: b.minor == (3, 9)),
-    _row("3.10", lambda b: b.minor == (3, 10)),
-    _row("3.11-shared", lambda b: b.minor == (3, 11) and not b.static),
-    _row("3.11-static", lambda b: b.minor == (3, 11) and b.static),
-    _row("3.12", lambda b: b.minor == (3, 12)),
-    _row("3.13", lambda b: b.minor == (3, 13) and b.tree is None),
-    _row("3.13-debian", lambda b: b.minor == (3, 13) and b.tree is not None),
-    _row("3.14", lambda b: b.minor == (3, 14)),
-    _row("3.15", lambda b: b.minor == (3, 15)),
-]
+SUPPORTED: Final = (
+    [
+        _row("3.8", lambda b: b.minor == (3, 8)),
+        _row("3.9", lambda b: b.minor == (3, 9)),
+        _row("3.10", lambda b: b.minor == (3, 10)),
+        _row("3.11-shared", lambda b: b.minor == (3, 11) and not b.static),
+        _row("3.11-static", lambda b: b.minor == (3, 11) and b.static),
+        _row("3.12", lambda b: b.minor == (3, 12)),
+        _row("3.13", lambda b: b.minor == (3, 13) and b.tree is None),
+        _row("3.13-debian", lambda b: b.minor == (3, 13) and b.tree is not None),
+        _row("3.14", lambda b: b.minor == (3, 14)),
+        _row("3.15", lambda b: b.minor == (3, 15)),
+    ]
+    if not DEBUG
+    else [
+        _row("3.11-debug", lambda b: b.minor == (3, 11)),
+        _row("3.13-debug", lambda b: b.minor == (3, 13)),
+        _row("3.14-debug", lambda b: b.minor == (3, 14)),
+        _row("3.15-debug", lambda b: b.minor == (3, 15)),
+    ]
+)
 
 # No machine has to have these.
 UNSUPPORTED: Final = [

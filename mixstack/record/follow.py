@@ -11,11 +11,12 @@ from typing import Final
 from mixstack.bpf import wire
 from mixstack.errors import MixstackError
 from mixstack.model import Interpreter, Mapping, MappingSnapshot, Process
+from mixstack.record.exec_watch import ExecWatch
 from mixstack.record.file_queue import FileQueue
 from mixstack.record.jit_follow import JitFollower
 from mixstack.record.layout import fill_entry
 from mixstack.record.mapping_space import ENTRY_SIZE, MappingRange
-from mixstack.record.modules import VDSO, LoadedModule
+from mixstack.record.modules import LoadedModule
 from mixstack.record.proven import Stop
 from mixstack.record.several import InterpreterWatch
 from mixstack.record.shared import Shared
@@ -33,8 +34,8 @@ from mixstack.target.process import ExeIdentity, TargetProcess
 
 MAPPINGS_MAX: Final = 4096  # per process
 SETTLED_AFTER_S: Final = 1.0  # a program that has just started maps its libraries one after another
+SETTLING_S: Final = 0.01  # mappings are read again this often until then
 _REREAD_S: Final = 1.0  # mappings are read again this often even if no sample asks for it
-_WORD_S: Final = 0.1  # how long the kernel's word of an exec may be on its way
 _GAP_WORTH_SAYING_S: Final = 0.1
 _NO_RANGE: Final = MappingRange(0, 0)
 
@@ -55,7 +56,7 @@ class Follower:
         self._listener = shared.listener
         self.jit = JitFollower(process, shared)
         self.names = NameFollower(process, shared)
-        self._exe = process.exe_identity()
+        self._exec = ExecWatch(process.exe_identity())
         self._lines: tuple[MapLine, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
         self._starts: list[int] = []
@@ -70,7 +71,6 @@ class Follower:
         self._changed_at = time.monotonic()
         # Since an exec, say: it is sampled, and cannot be unwound.
         self._unwatched_since = time.monotonic() if unwatched else None
-        self._another_since: float | None = None  # seen to be another program, without word of it
         self.read_at = 0.0
 
     def forked(self, pid: int, time_ns: int) -> Follower:
@@ -81,7 +81,7 @@ class Follower:
         process = TargetProcess(pid, None, self.process.command)
         child = Follower(process, self._shared)
         child.since_ns = time_ns
-        child._exe = self._exe
+        child._exec = ExecWatch(self._exec.exe)
         child._lines, child._mappings, child._starts = self._lines, self._mappings, self._starts
         child._range = self._shared.mapping_space.share(self._range)
         child._files, child._likely = self._files.copy(), self._likely
@@ -141,19 +141,20 @@ class Follower:
         self._watch_interpreters()
         self.names.look(self._interpreter)
         jit_changed = self.jit.look(self._mappings)
-        if not (asked or jit_changed or self.settling or now - self.read_at >= _REREAD_S):
+        pause = SETTLING_S if self.settling else _REREAD_S
+        if not (asked or jit_changed or now - self.read_at >= pause):
             return False
         self.read_at = now
         lines = self.process.executable_maps()[:MAPPINGS_MAX]
         exe = self.process.exe_identity()  # after the mappings: these are not a later program's
         if exe is None:
             return False
-        if self._is_another(exe, lines):
-            if not self._word_is_overdue(now) or not self.become(exe):
+        if self._exec.is_another(exe, self._lines, lines):
+            self.read_at = 0.0
+            if not self._exec.overdue or not self.become(exe):
                 return False
-        else:
-            self._another_since = None
         changed = lines != self._lines
+        found_before, likely_before = self._interpreter, self._likely
         if not lines or not (changed or jit_changed or self._interpreter_is_pending()):
             return False
         if changed:
@@ -165,30 +166,12 @@ class Follower:
             if self._unwatched_since is None and not self._lines:
                 # It is not sampled before this is done: it costs no samples.
                 self._files.read_all(self.process)
-        before = self._interpreter
-        if all(map(self._registry.knows, self._likely)):  # else once its file has been read
+        looks_for_it = likely_before != self._likely or not self._interpreter_stays(lines)
+        if looks_for_it and all(map(self._registry.knows, self._likely)):  # else once it is read
             self._find_interpreter()
-        if changed or jit_changed or before != self._interpreter:
+        if changed or jit_changed or found_before != self._interpreter:
             self._publish(lines)
         return changed
-
-    def _is_another(self, exe: ExeIdentity, lines: tuple[MapLine, ...]) -> bool:
-        """Whether it has become another program since the last look.
-
-        The same program has its vDSO elsewhere then; a fixed executable and the vsyscall page stay.
-        """
-        before = _vdso_start(self._lines)
-        return exe != self._exe or (before is not None and before != _vdso_start(lines))
-
-    def _word_is_overdue(self, now: float) -> bool:
-        """The word of an exec comes with the samples, and says when it was.
-
-        What was before it may still have to be written: samples of it are on their way too.
-        """
-        if self._another_since is None:
-            self._another_since = now
-        self.read_at = 0.0
-        return now - self._another_since >= _WORD_S
 
     def _watch_interpreters(self) -> None:
         """A thread has a thread state in each interpreter that it entered: look at them all."""
@@ -207,7 +190,8 @@ class Follower:
 
         `wanted`: addresses at which a walk died for want of a table; their files come first.
         """
-        if self._files and self._files.step(self.process, wanted):
+        searches = self._interpreter is None
+        if self._files and self._files.step(self.process, wanted, searches):
             self._changed_at = time.monotonic()
             self._publish(self._lines)
 
@@ -288,13 +272,20 @@ class Follower:
         self._unsupported = None
         self._changed_at = time.monotonic()
         self._unwatched_since = time.monotonic()
-        self._another_since = None
-        self._exe = exe or self.process.exe_identity()
+        self.read_at = 0.0
+        self._exec = ExecWatch(exe or self.process.exe_identity())
         try:
             self.process = TargetProcess.open(pid)
         except MixstackError:
             return False
         return True
+
+    def _interpreter_stays(self, lines: tuple[MapLine, ...]) -> bool:
+        """Whether all is known of it, and it is still there: looking for it takes a while."""
+        found = self._interpreter
+        if found is None or not found.ready or found.tss_slot_offset is None:
+            return False
+        return found.module_map in lines
 
     def _interpreter_is_pending(self) -> bool:
         found = self._interpreter
@@ -393,7 +384,3 @@ class Follower:
                 f"the first {gap:.1f} s of {self.process.command[0]} were not recorded: its unwind"
                 " tables had to be compiled",
             )
-
-
-def _vdso_start(lines: Iterable[MapLine]) -> int | None:
-    return next((line.start for line in lines if line.path == VDSO), None)

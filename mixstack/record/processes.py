@@ -10,14 +10,13 @@ from mixstack.bpf.ring import Drained
 from mixstack.bpf.wire import Life, Record, SampleFlag
 from mixstack.errors import MixstackError
 from mixstack.model import Process
-from mixstack.record.follow import Follower
+from mixstack.record.follow import SETTLING_S, Follower
 from mixstack.record.shared import Shared
 from mixstack.target.layouts import Layout
 from mixstack.target.process import TargetProcess
 
 Version: TypeAlias = tuple[int, int, int]
 
-SETTLING_S: Final = 0.01
 _IDLE_S: Final = 0.1
 _QUIET_S: Final = 0.25  # where what was not seen at once would not have been lost by now
 _LIVELY_S: Final = 2.0  # after something happened, the next thing is expected

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Final, NamedTuple
 
 import mixstack
@@ -25,6 +26,7 @@ from mixstack.record.children import descendants
 from mixstack.record.codes import decode_code
 from mixstack.record.cputime import cpu_seconds
 from mixstack.record.describe import Describer
+from mixstack.record.file_queue import Reader
 from mixstack.record.follow import Follower
 from mixstack.record.interruption import Interruption
 from mixstack.record.launch import Launched
@@ -85,7 +87,9 @@ class Sampling:
         self._addresses = AddressBook(self._writer)
         stack.callback(self._addresses.close)
         self._space = TableSpace(self._probe.rows, self._probe.pages)
-        reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="files")
+        self._files_read = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        stack.callback(os.close, self._files_read)
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="files")
         self._shared = Shared(
             self._probe,
             self._registry,
@@ -98,9 +102,9 @@ class Sampling:
                 thread_name=self._writer.add_thread_name,
                 no_room=self._no_room,
             ),
-            reader=reader,
+            reader=Reader(executor, partial(os.eventfd_write, self._files_read, 1)),
         )
-        stack.callback(reader.shutdown, cancel_futures=True)
+        stack.callback(executor.shutdown, cancel_futures=True)
         self._processes = Processes(self._shared, self._before_change)
         stack.callback(self._processes.close)
         self._target: Follower | None = None
@@ -176,6 +180,7 @@ class Sampling:
         poll.register(self._interrupted.fd, select.EPOLLIN)
         # By the edge: what is in the ring can wait, unless the probe says that it should not.
         poll.register(self._probe.wake_fd, select.EPOLLIN | select.EPOLLET)
+        poll.register(self._files_read, select.EPOLLIN | select.EPOLLET)
         while True:
             wait = self._processes.patience_s
             now = time.monotonic()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from mixstack.bpf.probe import Probe
 from mixstack.model import MappingSnapshot, Process, ThreadName
 from mixstack.record.describe import Describer
+from mixstack.record.file_queue import Reader
 from mixstack.record.mapping_space import MappingSpace
 from mixstack.record.modules import ModuleRegistry
 
@@ -40,4 +40,4 @@ class Shared:
     listener: Listener
     slots: dict[int, int] = field(default_factory=dict)
     jit_descriptors: dict[int, int | None] = field(default_factory=dict)
-    reader: Executor | None = None
+    reader: Reader | None = None

@@ -25,7 +25,7 @@ from mixstack.bpf.wire import (
     ProcessFlag,
 )
 from mixstack.model import MappingSnapshot, Process, ThreadName
-from mixstack.record import follow
+from mixstack.record import exec_watch, follow
 from mixstack.record.children import child_pids
 from mixstack.record.describe import ANONYMOUS, TRAMPOLINE, Describer
 from mixstack.record.follow import MAPPINGS_MAX, Follower
@@ -131,7 +131,7 @@ class Case:
         The kernel's word of the exec does not come here, and is not waited for any more.
         """
         self.follower.refresh(asked=True)
-        time.sleep(follow._WORD_S)
+        time.sleep(exec_watch._WORD_S)
         self.follower.refresh(asked=True)
         while self.follower.busy:
             self.follower.read_next()
@@ -481,7 +481,7 @@ def test_an_exec_of_the_same_program_that_is_seen_before_the_word_of_it(build: B
 @pytest.mark.parametrize("build", ALL[-1:])
 def test_an_exec_without_a_word(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was lost with a full ring, say; the program is the same one."""
-    monkeypatch.setattr(follow, "_WORD_S", 0.05)
+    monkeypatch.setattr(exec_watch, "_WORD_S", 0.05)
     with obedient(build) as target:
         case = Case(target.child.pid)
         case.follower.refresh(asked=True)

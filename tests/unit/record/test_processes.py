@@ -13,8 +13,8 @@ from mixstack.bpf.wire import Life, Record, SampleFlag
 from mixstack.errors import NoSuchProcess
 from mixstack.model import Process
 from mixstack.record import processes
-from mixstack.record.follow import Follower
-from mixstack.record.processes import SETTLING_S, Processes
+from mixstack.record.follow import SETTLING_S, Follower
+from mixstack.record.processes import Processes
 from mixstack.record.shared import Shared
 
 ASKING = int(SampleFlag.NEW_MAPPING)
