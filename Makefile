@@ -60,7 +60,7 @@ test-bcc: setup-dev trees
 	MIXSTACK_LOADER=bcc $(PYTEST) $(TOGETHER) $(WITH_LOADER)
 	MIXSTACK_LOADER=bcc $(PYTEST) $(ALONE) $(WITH_LOADER)
 
-WITH_STACKS := $(addprefix tests/live/test_,grammar.py embedding.py trampoline_oracle.py gdb_oracle.py shares.py)
+WITH_STACKS := $(addprefix tests/live/test_,grammar.py trampoline_oracle.py gdb_oracle.py shares.py)
 
 test-debug: setup-dev debug-trees
 	MIXSTACK_DEBUG_BUILDS=1 $(PYTEST) $(TOGETHER) $(WITH_STACKS)

@@ -136,6 +136,20 @@ class Grammar:
         legal = again.verdict is not Verdict.OUTSIDE
         return Match(Verdict.INCOMPLETE if legal else Verdict.OUTSIDE, again.matched)
 
+    def spoken_of(self, frames: Sequence[Frame]) -> tuple[Frame, ...]:
+        """Without the C functions that are there only where nothing is inlined.
+
+        No pattern means them, or they are what Argument Clinic calls the rest of their caller.
+        """
+        words = {word for edges in self._edges for word, _ in edges}
+        callers = ["", *(frame.name for frame in frames)]
+        return tuple(
+            frame
+            for caller, frame in zip(callers, frames, strict=False)
+            if frame.kind is not FrameKind.NATIVE
+            or (frame.name != f"{caller}_impl" and any(word.admits(frame, ()) for word in words))
+        )
+
     def _match(
         self, frames: Sequence[Frame], stripped: frozenset[str], missing: Sequence[_Kinds]
     ) -> Match:
