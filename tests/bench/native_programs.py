@@ -152,9 +152,10 @@ PROGRAMS: Final = (
     ),
     NativeProgram(
         "a child of os.fork",
-        "import os, time\n"
-        "if os.fork():\n    print('ready', flush=True)\n    while True: time.sleep(60)\n"
-        "import json\nfirst = os.getppid()\n"
+        "import os, time\nread, write = os.pipe()\n"
+        "if os.fork():\n    os.read(read, 1)\n    print('ready', flush=True)\n"
+        "    while True: time.sleep(60)\n"
+        "import json\nfirst = os.getppid()\nos.write(write, b'.')\n"
         "while os.getppid() == first: json.dumps(list(range(100)))",
         child=True,
     ),
