@@ -166,10 +166,22 @@ INLINE int leaf_is_evaluator(const struct ms_state *s)
 	       s->process.evaluator_end - s->process.evaluator_start;
 }
 
+/* Whether a frame with this caller is left over. The newest frame has called none yet; and a frame of
+ * Python that has called one has a caller itself, if only its evaluator's shim. */
+INLINE int has_returned(struct ms_state *s, ms_u64 caller)
+{
+	const struct ms_layout *l = &s->process.layout;
+
+	if (caller == s->newest_frame || read_frame_alone(s, caller))
+		return 1;
+	return frame8(s, l->frame_owner) < l->shim_owner && !frame64(s, l->frame_previous);
+}
+
 /* While a generator is resumed or yields, it is the current frame and has no caller (3.12: SEND_GEN,
  * FOR_ITER_GEN, YIELD_VALUE). The caller is in a register then, for the evaluator is about to link it
  * or to go on with it. It is believed if it is the only frame there; its segment's end proves that it
- * lives in the newest evaluator. Where C resumed the generator, the caller is the evaluator's shim. */
+ * lives in the newest evaluator. Where C resumed the generator, the caller is the evaluator's shim, and
+ * a frame beside it is one that has ended. */
 INLINE int look_for_caller(struct ms_state *s)
 {
 	const struct ms_layout *l = &s->process.layout;
@@ -178,7 +190,7 @@ INLINE int look_for_caller(struct ms_state *s)
 
 	s->code_at = 0;
 	NO_UNROLL for (int i = 0; i < GENERAL_REGISTERS; i++) {
-		ms_u64 value = FRESH(registers[i]);
+		ms_u64 previous, value = FRESH(registers[i]);
 
 		if (value == s->newest_frame || value == found || value < PAGE || value & 7)
 			continue;
@@ -190,14 +202,17 @@ INLINE int look_for_caller(struct ms_state *s)
 				shim = value;
 			continue;
 		}
+		previous = frame64(s, l->frame_previous);
 		if (read_object(s->code_bytes, l->code_size, frame64(s, l->frame_code)) ||
-		    field64(s->code_bytes, l->object_type) != s->process.code_type)
+		    field64(s->code_bytes, l->object_type) != s->process.code_type ||
+		    has_returned(s, previous))
 			continue;
 		if (found)
 			return 0;
 		found = value;
 	}
 	s->frame = found ? found : shim;
+	s->other_caller = found ? shim : 0;
 	return s->frame != 0;
 }
 
@@ -220,10 +235,27 @@ INLINE int without_caller(struct ms_state *s, struct ms_sample_buffer *sample, i
 	return end_chain(sample, MS_CHAIN_ROOT);
 }
 
+/* The frame that was believed to be the newest one's caller does not lead to the evaluator's end. */
+INLINE int has_other_caller(const struct ms_state *s)
+{
+	return s->other_caller && s->open && s->trust == TRUST_NEWEST;
+}
+
+INLINE int with_other_caller(struct ms_state *s, struct ms_sample_buffer *sample)
+{
+	s->used -= 2 * (sample->head.n_chain - 1);
+	sample->head.n_chain = 1;
+	s->frame = s->other_caller;
+	s->other_caller = 0;
+	return WALK_ON;
+}
+
 /* No further frame, or none that can be one. In the middle of a segment that is no end; or the newest
  * record is not filled. */
 INLINE int end_of_chain(struct ms_state *s, struct ms_sample_buffer *sample, int why)
 {
+	if (has_other_caller(s))
+		return with_other_caller(s, sample);
 	if (is_being_linked(s, sample)) {
 		if (s->caller_sought) { /* what was found is none, and would be found again */
 			if (in_prologue(s)) /* a new evaluator's shim, before it is filled */
@@ -272,7 +304,7 @@ INLINE int frame_entry(struct ms_state *s, struct ms_sample_buffer *sample, ms_u
 
 	if (owner > 4)
 		return WALK_TORN;
-	if (code != s->code_at) { /* a function that calls itself is read once */
+	if (!code || code != s->code_at) { /* a function that calls itself is read once */
 		s->code_at = 0;
 		if (read_object(s->code_bytes, l->code_size, code))
 			return WALK_TORN;

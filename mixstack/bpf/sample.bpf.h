@@ -14,6 +14,7 @@ INLINE void start_sample(struct ms_state *s, struct ms_sample_buffer *sample, ms
 	s->search = SEARCH_NONE;
 	s->open = 0;
 	s->caller_sought = 0;
+	s->other_caller = 0;
 	s->walking_frames = 0;
 	s->n_locals = 0;
 	s->slot = 0;

@@ -130,6 +130,7 @@ struct ms_state {
 	ms_u32 whole_stack;  /* it came to the thread's root */
 	ms_u32 caller_sought; /* the newest frame had no caller: one was looked for */
 	ms_u64 newest_frame; /* where the chain began */
+	ms_u64 other_caller; /* of it, if the one that was found is none; 0: none */
 
 	/* code objects that user space has not been told of */
 	ms_u64 new_code[CODES_PER_SAMPLE];

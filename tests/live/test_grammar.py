@@ -55,12 +55,17 @@ class Expected:
     indifferent: str = "nothing"
     resyncs: tuple[int, int] = (3, 8)
     rate_hz: int = RATE_HZ
+    seconds: float = SECONDS
 
 
 EXPECTED = {
     "ctypes_qsort": Expected(fits=RESYNCED, reaches_root=False),
     "deep_native": Expected(
-        "helper", fits=RESYNCED | {Fit.PARTIAL}, reaches_root=False, rate_hz=DEEP_RATE_HZ
+        "helper",
+        fits=RESYNCED | {Fit.PARTIAL},
+        reaches_root=False,
+        rate_hz=DEEP_RATE_HZ,
+        seconds=DEEP_SECONDS,
     ),
     "deep_python": Expected(
         fits=TABLED | {Fit.PARTIAL},
@@ -68,6 +73,7 @@ EXPECTED = {
         # where the outer ends are cut there may be one frame fewer, or more
         indifferent="(lost|too far|parents dropped).*: (<mod|work|down|_start|__libc)",
         rate_hz=DEEP_RATE_HZ,
+        seconds=DEEP_SECONDS,
     ),
     "finalizer": Expected(bare=True),
     "foreign_pthread": Expected("helper", fits=RESYNCED, reaches_root=False),
@@ -81,11 +87,15 @@ EXPECTED = {
     "no_unwind_table": Expected("bare", fits=RESYNCED, reaches_root=False, resyncs=(3, 10)),
     "odd_rules": Expected("odd_rules"),
     "operators": Expected(indifferent="__getitem__"),
-    "recursion_c": Expected(rate_hz=DEEP_RATE_HZ),
-    "recursion_python": Expected(rate_hz=DEEP_RATE_HZ),
+    "recursion_c": Expected(rate_hz=DEEP_RATE_HZ, seconds=DEEP_SECONDS),
+    "recursion_python": Expected(rate_hz=DEEP_RATE_HZ, seconds=DEEP_SECONDS),
     "signal_handler": Expected(full=0.1, indifferent="lost: work"),
     "taking_turns": Expected(indifferent="(exchanged|lost): (left|middle|right)"),
-    "wide_frames": Expected("helper", fits=RESYNCED, reaches_root=False, rate_hz=DEEP_RATE_HZ),
+    "wide_frames": Expected(
+        "helper", fits=RESYNCED, reaches_root=False, rate_hz=DEEP_RATE_HZ, seconds=DEEP_SECONDS
+    ),
+    # for moments of a few instructions
+    "yielding": Expected(full=0.02, rate_hz=2 * RATE_HZ, seconds=1.5),
 }
 PATHS = sorted(p for p in PROGRAMS.glob("[a-z]*.py") if p.stem != "mixture")
 LEAST = 0.1  # of the samples of a whole CPU: a busy machine gives a target less
@@ -98,13 +108,12 @@ def test_every_stack_is_legal(
 ) -> None:
     expected = EXPECTED.get(path.stem, Expected())
     arguments = [helpers[expected.helper]] if expected.helper else []
-    seconds = DEEP_SECONDS if expected.rate_hz == DEEP_RATE_HZ else SECONDS
     with running(build.command(path, *arguments)) as target:
         capture = record_enough(
             target.pid,
             tmp_path / "out.data",
-            LEAST * seconds * expected.rate_hz,
-            seconds=seconds,
+            LEAST * expected.seconds * expected.rate_hz,
+            seconds=expected.seconds,
             rate_hz=expected.rate_hz,
         )
         nameless = nameless_modules(capture)

@@ -85,15 +85,15 @@ def _stub(letter: str) -> NativeItem:
 
 
 def _items(text: str) -> list[Item]:
-    """`F` a trampoline of f, `e` an evaluator, `f` its frame, `.` other C, `?` frames missing."""
+    """`F` a trampoline of f, `e` an evaluator, `f` its frame, `.` other C; `?`, `!`: marks."""
     made: list[Item] = []
     for letter in text:
         if letter in "FGHD":
             made.append(_stub(letter.lower()))
         elif letter in "fgh":
             made.append(PythonItem(PythonFrame(CodeKey(ord(letter), 0), 0)))
-        elif letter == "?":
-            made.append(MarkItem(MarkReason.GAP))
+        elif letter in "?!":
+            made.append(MarkItem(MarkReason.GAP if letter == "?" else MarkReason.CHAIN_CUT))
         else:
             made.append(NativeItem(NativeFrame(0x5000, 0, Step.CALLER), evaluator=letter == "e"))
     return made
@@ -120,6 +120,10 @@ def _name(item: PythonItem) -> Frame:
         pytest.param("ef.Geg", {Outcome.NO_TRAMPOLINE: 1, Outcome.AGREES: 1}, id="no stub"),
         pytest.param("Fef.eg", {Outcome.AGREES: 1, Outcome.NO_TRAMPOLINE: 1}, id="no inner stub"),
         pytest.param("Fef?eg", {Outcome.AGREES: 1, Outcome.NOT_COMPARED: 1}, id="a gap"),
+        pytest.param(
+            "Fe.Ge.He!h", {Outcome.NOT_COMPARED: 2, Outcome.AGREES: 1}, id="a chain that is cut"
+        ),
+        pytest.param("Fe.Ge!f", {Outcome.NOT_COMPARED: 1, Outcome.DISAGREES: 1}, id="cut, wrong"),
         pytest.param("...", {}, id="no Python"),
     ],
 )
@@ -153,9 +157,8 @@ def test_every_frame_is_the_one_its_trampoline_names(
     for stack, found in compare_all(stacks(capture), perf_map, build):
         assert not any(found[wrong] for wrong in WRONG), f"{found}\n{show(stack.full)}"
         outcomes += found
-    compared = outcomes.total() - outcomes[Outcome.NOT_COMPARED]
     assert outcomes[Outcome.AGREES] > 0.9 * outcomes.total(), outcomes
-    assert compared > 0.999 * outcomes.total(), outcomes
+    assert outcomes[Outcome.NOT_COMPARED] <= most_of(outcomes.total(), 0.001), outcomes
 
 
 @pytest.mark.live

@@ -16,7 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
-from mixstack.model import Frame, Item, KernelItem, MarkItem, NativeItem, PythonItem
+from mixstack.model import (
+    Frame,
+    Item,
+    KernelItem,
+    MarkItem,
+    MarkReason,
+    NativeItem,
+    PythonItem,
+)
 
 from ..interpreters import Build
 from .harness import Stack
@@ -38,7 +46,7 @@ class Outcome(enum.Enum):
     LOST = "an evaluator further out holds no frame, and runs something else"
     DISAGREES = "the frames are not the one that the trampoline names"
     NO_TRAMPOLINE = "Python frames without a trampoline outside of them"
-    NOT_COMPARED = "native frames are missing, so the trampoline was not seen"
+    NOT_COMPARED = "a mark says that the frames are missing, or the trampoline"
 
 
 WRONG = (Outcome.DISAGREES, Outcome.NO_TRAMPOLINE, Outcome.LOST)
@@ -130,8 +138,11 @@ def compare(
 ) -> Counter[Outcome]:
     """How the trampolines of one joined stack (outermost first) agree with its Python frames."""
     calls = list(_calls(items, perf_map))
+    chain_cut = MarkItem(MarkReason.CHAIN_CUT) in items
     return Counter(
-        _outcome(call, inner, name, inlines_init)
+        Outcome.NOT_COMPARED
+        if chain_cut and inner is not None and not call.frames
+        else _outcome(call, inner, name, inlines_init)
         for call, inner in zip_longest(calls, calls[1:])
         if call is not None
     )
