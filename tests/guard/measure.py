@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import json
 import os
 import platform
 import subprocess
@@ -18,6 +19,7 @@ from mixstack.cli.load import load_profile
 from mixstack.export.speedscope import write_speedscope
 
 from ..bench.synthetic import write_capture
+from ..interpreters import ROOT
 
 SAMPLES: Final = 2000
 DISTINCT: Final = 200
@@ -25,7 +27,20 @@ FURTHER: Final = 20_000  # samples of the same stacks: more than are worked on a
 
 
 def offline(folder: Path) -> dict[str, float]:
-    """Of a merge of a capture that is always the same: its calls, its memory, its file."""
+    """Of a merge of a capture that is always the same: its calls, its memory, its file.
+
+    In a process of its own, that nothing that ran in this one before is counted.
+    """
+    program = f"from {__name__} import offline_here as count; import json, pathlib, sys"
+    program += "; print(json.dumps(count(pathlib.Path(sys.argv[1]))))"
+    command = [sys.executable, "-c", program, str(folder)]
+    found = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    counts: dict[str, float] = json.loads(found.stdout)
+    return counts
+
+
+def offline_here(folder: Path) -> dict[str, float]:
+    """The same, in this process."""
     path = _capture(folder, SAMPLES)
     merge(path)  # what is imported and kept once is no part of it
     profiler = cProfile.Profile()
