@@ -2,7 +2,7 @@
 #   make demo    record a small program that mixes Python, C and the kernel, and show where it spent its time
 #   make test    everything that is checked: lint, types, unit, golden, browser and live tests
 #   make test-bcc  the live tests with the other loader
-#   make test-debug  the live tests of stacks with Debian's debug builds of CPython (10 minutes)
+#   make test-debug  the live tests of stacks with Debian's debug builds of CPython (three minutes)
 #   make lint    only lint and types
 #   make bench   the numbers of docs/benchmarks.md, on this machine, beside other profilers (some 40 minutes; may
 #                be stopped: each section is kept when it ends). ONLY="truth merge": these alone; TORCH=1: torch too
